@@ -1,0 +1,84 @@
+"""The two hooks around an aiohttp request: the middleware, and the signal before headers are written."""
+
+from aiohttp import web
+from aiohttp.http import StreamWriter
+from aiohttp.typedefs import Handler, Middleware
+
+from context_async_sqlalchemy.context import Context, open_context
+from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
+from context_async_sqlalchemy.lifecycle import Lifecycle
+
+DB_CONTEXT = web.RequestKey("context_async_sqlalchemy_context", Context)
+
+
+def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
+    """Make the middleware that opens a context for each request and ends it before an ordinary response is sent.
+
+    An ordinary response is written after all middlewares have returned, so a commit that fails here is a 500.
+    """
+
+    @web.middleware
+    async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if DB_CONTEXT in request:
+            # A parent application has opened one.
+            return await handler(request)
+        # Never left: aiohttp runs each request in a task, so in a Context, of its own. What outlives the
+        # request finds the ended context there, and is told so.
+        context, _ = open_context(lifecycle)
+        request[DB_CONTEXT] = context
+        try:
+            response = await handler(request)
+        except web.HTTPException as answer:
+            await finish_by_status(context, answer.status)
+            raise
+        except BaseException:
+            await finish(context, commit=False)
+            raise
+        try:
+            # A handler that returned None is told so by aiohttp, later.
+            await finish_by_status(context, getattr(response, "status", 500))
+        except BaseException:
+            if response.prepared:
+                _cut(request)
+            raise
+        return response
+
+    return db_context
+
+
+async def release_before_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Commit or roll back before the headers of a stream or a websocket are written: an on_response_prepare signal.
+
+    For an ordinary response the context has ended by now, and there is nothing to do.
+    """
+    context = request.get(DB_CONTEXT)
+    if context is None or not context.sessions:
+        return
+    try:
+        await release_by_status(context, response.status)
+    except BaseException:
+        _forget_body_encoding(request)
+        raise
+
+
+def _forget_body_encoding(request: web.Request) -> None:
+    """Undo what the prepared response told the request's one writer.
+
+    ``StreamResponse._prepare_headers`` has enabled chunking and compression by the time the signal is sent
+    (aiohttp 3.14, web_response.py); the 500 that answers in its place would be encoded so against its headers.
+    """
+    writer = request.writer
+    if isinstance(writer, StreamWriter):
+        writer.chunked = False
+        writer.length = None
+        writer._compress = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def _cut(request: web.Request) -> None:
+    """Cut the connection of a response that is partly sent: the client must not take it for complete.
+
+    An error-mapping middleware outside of ours would otherwise write a second status line into the body
+    (aio-libs/aiohttp#13654).
+    """
+    if request.transport is not None:
+        request.transport.abort()

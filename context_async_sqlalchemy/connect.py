@@ -1,0 +1,240 @@
+"""DBConnect: one database as the application sees it; its engine and session maker are made lazily, once."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.util import greenlet_spawn
+
+from .context_session import new_context_session
+
+EngineCreatorFunc = Callable[[str], AsyncEngine]
+SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
+BeforeCreateSessionHandler = Callable[["DBConnect"], Coroutine[Any, Any, None]]
+
+
+class DBConnect:
+    """The engine and the session maker of one database, made at the first use.
+
+    Args:
+        engine_creator: given a host, returns the AsyncEngine for it.
+        session_maker_creator: given that engine, returns the session maker.
+        host: the host of the first engine; without one, call ``connect(host)`` before the first use.
+        before_create_session_handler: awaited with this object before each new session; it may check that
+            the host is alive, or the primary, and call ``change_host``.
+        name: what errors, metrics and spans call this connection; by default the address and the database
+            of the engine.
+
+    Raises:
+        ValueError: the host is an empty string.
+
+    """
+
+    def __init__(
+        self,
+        engine_creator: EngineCreatorFunc,
+        session_maker_creator: SessionMakerCreatorFunc,
+        host: str | None = None,
+        before_create_session_handler: BeforeCreateSessionHandler | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        if host is not None:
+            _required(host)
+        self.context_key = str(uuid.uuid4())
+        self.host = host
+        self._name = name
+        self._engine_creator = engine_creator
+        self._session_maker_creator = session_maker_creator
+        self._before_create_session_handler = before_create_session_handler
+        self._engine: AsyncEngine | None = None
+        self._session_maker: async_sessionmaker[AsyncSession] | None = None
+        self._substitute: async_sessionmaker[AsyncSession] | None = None
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str | URL,
+        *,
+        name: str | None = None,
+        before_create_session_handler: BeforeCreateSessionHandler | None = None,
+        **engine_options: Any,
+    ) -> Self:
+        """Make a connection from a URL, with sessions whose objects stay readable after a commit.
+
+        Args:
+            url: a SQLAlchemy URL with an async driver. ``change_host`` replaces its host (``"host"`` or
+                ``"host:port"``) and keeps the rest.
+            name: see the class; by default the URL's address and database.
+            before_create_session_handler: see the class.
+            engine_options: passed to ``sqlalchemy.ext.asyncio.create_async_engine``.
+
+        Raises:
+            ValueError: the URL's driver is not an async one.
+
+        """
+        parsed = make_url(url)
+        dialect = parsed.get_dialect()
+        if not dialect.get_async_dialect_cls(parsed).is_async:
+            raise ValueError(
+                f"DBConnect.from_url needs an async driver, and {parsed.drivername!r} is not one: write for example "
+                "postgresql+asyncpg://, postgresql+psycopg:// or sqlite+aiosqlite://"
+            )
+
+        # A URL without a host (a file, a socket) is used as it is until a host is named.
+        own_host = _address(parsed) or "(the URL's own)"
+
+        def make_engine(host: str) -> AsyncEngine:
+            return create_async_engine(parsed if host == own_host else _with_host(parsed, host), **engine_options)
+
+        def make_session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+            return async_sessionmaker(engine, expire_on_commit=False)
+
+        return cls(make_engine, make_session_maker, own_host, before_create_session_handler, name=name)
+
+    def __repr__(self) -> str:
+        return f"<DBConnect {self.name!r} host={self.host!r}>"
+
+    @property
+    def name(self) -> str:
+        """The name given, else the address and database of the engine, else the host."""
+        if self._name is not None:
+            return self._name
+        if self._engine is None:
+            return self.host or "unnamed"
+        url = self._engine.url
+        return f"{_address(url)}/{url.database}" if url.host else str(url.database)
+
+    @property
+    def engine(self) -> AsyncEngine | None:
+        """The engine in use, or None before the first use and after ``close``."""
+        return self._engine
+
+    async def connect(self, host: str) -> None:
+        """Make the engine for a host now, in place of the one in use.
+
+        Raises:
+            ValueError: the host is empty.
+
+        """
+        await self._switch(_required(host))
+
+    async def change_host(self, host: str) -> None:
+        """Use another host from now on; nothing happens if it is in use already.
+
+        Sessions in flight finish on the old engine; each of its connections is closed as it comes back.
+
+        Raises:
+            ValueError: the host is empty.
+
+        """
+        if _required(host) != self.host:
+            await self._switch(host)
+
+    async def create_session(self) -> AsyncSession:
+        """Make a new session, which holds no connection before its first statement."""
+        return new_context_session(await self.session_maker())
+
+    async def session_maker(self) -> async_sessionmaker[AsyncSession]:
+        """Return the session maker, made now if there is none.
+
+        Raises:
+            ValueError: no host is known.
+
+        """
+        if self._before_create_session_handler is not None:
+            await self._before_create_session_handler(self)
+        if self._substitute is not None:
+            return self._substitute
+        return self._session_maker or self._connect(self.host)
+
+    async def close(self) -> None:
+        """Dispose of the engine; a later use makes a new one."""
+        engine, self._engine, self._session_maker = self._engine, None, None
+        if engine is not None:
+            await _retire(engine)
+
+    def makes_sessions_like(self, session: AsyncSession) -> bool:
+        """Tell whether a new session would be the same as this one: no handler to ask, no other engine."""
+        return self._before_create_session_handler is None and (
+            self._substitute is not None or session.bind is self._engine
+        )
+
+    @contextmanager
+    def substitute_session_maker(self, maker: async_sessionmaker[AsyncSession]) -> Generator[None]:
+        """Make sessions by another maker during the block, whatever task they are made in: for tests."""
+        previous, self._substitute = self._substitute, maker
+        try:
+            yield
+        finally:
+            self._substitute = previous
+
+    def _connect(self, host: str | None) -> async_sessionmaker[AsyncSession]:
+        # No await between the look and the making: of two tasks that race for the first use, one makes it.
+        if host is None:
+            raise ValueError(
+                f"connection {self.name!r} has no host: pass DBConnect(..., host=...), or await connect(host) "
+                "before the first session"
+            )
+        engine = self._engine_creator(host)
+        maker = self._session_maker_creator(engine)
+        self._engine, self._session_maker, self.host = engine, maker, host
+        return maker
+
+    async def _switch(self, host: str) -> None:
+        old = self._engine
+        self._connect(host)
+        if old is not None:
+            await _retire(old)
+
+
+async def _retire(engine: AsyncEngine) -> None:
+    """Dispose of an engine whose sessions may still be in flight: their connections are closed as they return."""
+    pool = engine.sync_engine.pool
+    await engine.dispose()
+    # dispose() closes the idle connections only; one that came back since, or comes back later, would stay
+    # open in the old pool.
+    if isinstance(pool, QueuePool):
+        _close_on_return(pool)
+        await greenlet_spawn(pool.dispose)
+
+
+def _close_on_return(pool: Pool) -> None:
+    loop = asyncio.get_running_loop()
+    closing: set[asyncio.Task[None]] = set()
+
+    def close_returned() -> None:
+        task = loop.create_task(greenlet_spawn(pool.dispose))
+        closing.add(task)
+        task.add_done_callback(closing.discard)
+
+    def on_checkin(_dbapi_connection: object, _record: object) -> None:
+        # The connection is in the pool only after this event.
+        loop.call_soon(close_returned)
+
+    event.listen(pool, "checkin", on_checkin)
+
+
+def _required(host: str) -> str:
+    if not host:
+        raise ValueError("the host must not be empty: pass the address of the database server")
+    return host
+
+
+def _address(url: URL) -> str:
+    host = url.host or ""
+    return f"{host}:{url.port}" if url.port else host
+
+
+def _with_host(url: URL, address: str) -> URL:
+    """Replace host and port; ``host``, ``host:port`` and ``[v6]:port`` are understood."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or (":" in host and not host.startswith("[")):
+        return url.set(host=address)
+    return url.set(host=host.strip("[]"), port=int(port))

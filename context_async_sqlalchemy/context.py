@@ -1,0 +1,247 @@
+"""The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
+
+import asyncio
+from collections.abc import Iterator
+from contextvars import ContextVar, Token
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .connect import DBConnect
+from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
+from .finishing import Work, finish
+from .lifecycle import Lifecycle
+
+__all__ = [
+    "Context",
+    "ContextAlreadyInitiatedError",
+    "ContextClosedError",
+    "ContextNotInitiatedError",
+    "get_db_session_from_context",
+    "init_db_session_ctx",
+    "is_context_initiated",
+    "open_context",
+    "pop_db_session_from_context",
+    "put_db_session_to_context",
+    "reset_db_session_ctx",
+]
+
+
+class Context:
+    """The sessions of one unit of work (a request, a job, a message).
+
+    A context is open until :func:`~context_async_sqlalchemy.auto_commit.finish` begins; from then on only the
+    task that finishes it (and the commit hooks that run there) may use it.
+
+    Args:
+        lifecycle: how it ends.
+        parent: the open context within which this one was opened, until this one ends.
+
+    """
+
+    __slots__ = ("_closed", "_creating", "_finisher", "is_open", "lifecycle", "parent", "rollback_only", "sessions")
+
+    def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None) -> None:
+        self.is_open = True
+        self.lifecycle = lifecycle
+        # Ended ones are let go: tasks that start each other would chain their contexts for ever.
+        self.parent = parent if parent is not None and parent.is_open else None
+        self.sessions: dict[DBConnect, AsyncSession] = {}
+        self.rollback_only = False
+        self._creating: asyncio.Lock | None = None
+        self._finisher: asyncio.Task[object] | None = None
+        self._closed: asyncio.Future[None] | None = None
+
+    def session(self, connect: DBConnect) -> AsyncSession | None:
+        """Return the session of a connection, if there is one.
+
+        Raises:
+            ContextClosedError: the context has ended.
+
+        """
+        if not self.is_open:
+            self.require_open()
+        return self.sessions.get(connect)
+
+    async def create_session(self, connect: DBConnect) -> AsyncSession:
+        """Return the session of a connection, made now if there is none; concurrent callers get the same.
+
+        Raises:
+            ContextClosedError: the context has ended, perhaps while the session was being made.
+
+        """
+        if self._creating is None:
+            self._creating = asyncio.Lock()
+        async with self._creating:
+            session = self.session(connect)
+            if session is None:
+                session = await connect.create_session()
+                # Making it may have awaited: the context may have ended meanwhile. It holds nothing yet.
+                self.put(connect, session)
+        return session
+
+    def put(self, connect: DBConnect, session: AsyncSession) -> None:
+        """Take over a session: from now on the context commits, rolls back and closes it."""
+        self.require_open()
+        self.sessions[connect] = session
+        if self.lifecycle.tracks_contexts:
+            self.lifecycle.live.add(self)
+
+    def transactions(self) -> Work:
+        """Return the sessions that are in a transaction, in the order of their first use."""
+        return [(connect, session) for connect, session in self.sessions.items() if session.in_transaction()]
+
+    def require_open(self) -> None:
+        """Raise ContextClosedError if the context has ended, or is ended now by another task."""
+        if not self.is_open and (self._finisher is None or asyncio.current_task() is not self._finisher):
+            raise ContextClosedError
+
+    def begin_finishing(self) -> None:
+        """Close the context to all but the finishing task."""
+        self.is_open = False
+
+    def adopt_finisher(self) -> None:
+        """Let the current task use the context while it finishes it: commit hooks call ``db_session`` too."""
+        self._finisher = asyncio.current_task()
+
+    def end(self) -> None:
+        """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
+        self.is_open = False
+        self.parent = None
+        self._finisher = None
+        self.sessions.clear()
+        self.lifecycle.live.discard(self)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    @property
+    def closed(self) -> asyncio.Future[None]:
+        """Done once the context has ended: for a shutdown that waits for it."""
+        if self._closed is None:
+            self._closed = asyncio.get_running_loop().create_future()
+        return self._closed
+
+
+_current: ContextVar[Context | None] = ContextVar("context_async_sqlalchemy", default=None)
+
+# Contexts that the application opens and ends itself are not waited for at a shutdown.
+_own_contexts = Lifecycle(tracks_contexts=False)
+
+
+def current_context() -> Context:
+    """Return the current context, open or ended.
+
+    Raises:
+        ContextNotInitiatedError: there is none.
+
+    """
+    context = _current.get()
+    if context is None:
+        raise ContextNotInitiatedError
+    return context
+
+
+def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Context | None]]:
+    """Open a context and make it the current one.
+
+    Args:
+        lifecycle: how it ends; by default as the current context would.
+
+    Returns:
+        The context, and the token by which ``leave_context`` makes the previous one current again.
+
+    """
+    parent = _current.get()
+    if lifecycle is None:
+        lifecycle = _own_contexts if parent is None else parent.lifecycle
+    context = Context(lifecycle, parent)
+    return context, _current.set(context)
+
+
+def leave_context(token: Token[Context | None]) -> None:
+    """Make the previous context current again; unlike ``ContextVar.reset`` this works from any task, repeatedly."""
+    previous = token.old_value
+    _current.set(None if previous is Token.MISSING else previous)
+
+
+def init_db_session_ctx(force: bool = False) -> Token[Context | None]:  # noqa: FBT001, FBT002 - published signature
+    """Open a context: for a middleware of one's own.
+
+    Args:
+        force: open a nested one where a context is open already.
+
+    Returns:
+        The token for :func:`reset_db_session_ctx`.
+
+    Raises:
+        ContextAlreadyInitiatedError: a context is open, and ``force`` is not set.
+
+    """
+    if not force and is_context_initiated():
+        raise ContextAlreadyInitiatedError
+    return open_context()[1]
+
+
+def is_context_initiated() -> bool:
+    """Tell whether a context is open here; one that has ended does not count."""
+    context = _current.get()
+    return context is not None and context.is_open
+
+
+async def reset_db_session_ctx(
+    token: Token[Context | None],
+    with_close: bool = True,  # noqa: FBT001, FBT002 - published signature
+) -> None:
+    """Leave the context that ``init_db_session_ctx`` opened.
+
+    Args:
+        token: what ``init_db_session_ctx`` returned. It may be used from another task than it was made in.
+        with_close: also close the sessions, rolling back what was not committed.
+
+    """
+    context = _current.get()
+    try:
+        if context is not None:
+            if with_close:
+                await finish(context, commit=False)
+            else:
+                context.end()
+    finally:
+        leave_context(token)
+
+
+def get_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
+    """Return the session that the context has for a connection, or None.
+
+    Raises:
+        ContextNotInitiatedError: no context is open.
+        ContextClosedError: the context has ended.
+
+    """
+    return current_context().session(connect)
+
+
+def put_db_session_to_context(connection: DBConnect, session: AsyncSession) -> None:
+    """Give the context a session for a connection; the context finishes it.
+
+    Raises:
+        ContextNotInitiatedError: no context is open.
+        ContextClosedError: the context has ended.
+
+    """
+    current_context().put(connection, session)
+
+
+def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
+    """Take the session of a connection out of the context; the caller finishes it.
+
+    Returns:
+        The session, or None if there is none, or no context.
+
+    """
+    context = _current.get()
+    return None if context is None else context.sessions.pop(connect, None)
+
+
+def sessions_stream() -> Iterator[AsyncSession]:
+    """Iterate over the sessions of the current context, in the order of their first use."""
+    yield from list(current_context().sessions.values())

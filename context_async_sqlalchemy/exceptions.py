@@ -1,0 +1,82 @@
+"""The exceptions of this library: each says what happened and what to do about it."""
+
+from collections.abc import Sequence
+
+
+class ContextNotInitiatedError(Exception):
+    """Raised by ``db_session`` and its family where no context is open."""
+
+    def __init__(
+        self,
+        message: str = (
+            "no database context is open here. In a request: call setup_db(app, connections) before the "
+            "application starts. In a job, a script or a websocket loop: open one with 'async with db_context():' "
+            "or run the function through run_in_new_ctx(function, ...)"
+        ),
+    ) -> None:
+        super().__init__(message)
+
+
+class ContextAlreadyInitiatedError(Exception):
+    """Raised by ``init_db_session_ctx`` where a context is open already."""
+
+    def __init__(
+        self,
+        message: str = (
+            "a database context is open here already: use it as it is, or open a nested one with its own "
+            "sessions by init_db_session_ctx(force=True) or 'async with db_context():'"
+        ),
+    ) -> None:
+        super().__init__(message)
+
+
+class ContextClosedError(Exception):
+    """Raised by ``db_session``, or by a session obtained earlier, once the context has ended."""
+
+    def __init__(
+        self,
+        message: str = (
+            "the database context of this request has ended, and its sessions with it; this code outlived it "
+            "(a background task, a body generator). Give it a context of its own: "
+            "asyncio.create_task(run_in_new_ctx(function, ...)), or 'async with db_context():' inside the task"
+        ),
+    ) -> None:
+        super().__init__(message)
+
+
+class CommitTimeoutError(TimeoutError):
+    """Raised when a commit did not finish in ``finish_timeout``; whether it took effect is unknown.
+
+    The connection has been invalidated: it is not given to anybody else.
+    """
+
+    def __init__(self, connection: str, seconds: float) -> None:
+        super().__init__(
+            f"the commit on connection {connection!r} did not finish within {seconds:g} s; its connection is "
+            "invalidated and the outcome on the server is unknown. Look for a lock, a slow disk or a lost "
+            "network path; setup_db(finish_timeout=...) allows more time"
+        )
+
+
+class PartialCommitError(Exception):
+    """Raised when a context with several connections committed some of them, and then one failed.
+
+    There is no atomic commit over several databases: what had been committed stays. The cause
+    (``__cause__``) is the exception of the commit that failed.
+
+    Attributes:
+        committed: names of the connections whose transactions are committed, in order.
+        failed: name of the connection whose commit failed.
+        rolled_back: names of the connections that were rolled back because of that.
+
+    """
+
+    def __init__(self, committed: Sequence[str], failed: str, rolled_back: Sequence[str]) -> None:
+        self.committed = tuple(committed)
+        self.failed = failed
+        self.rolled_back = tuple(rolled_back)
+        super().__init__(
+            f"the commit on {failed!r} failed after {', '.join(map(repr, committed))} had been committed "
+            f"(rolled back: {', '.join(map(repr, rolled_back)) or 'nothing else'}). The committed part stays: "
+            "repair it by hand or make the work idempotent and run it again"
+        )

@@ -1,0 +1,230 @@
+"""How the sessions of a context end: commit, rollback, close; shielded, bounded in time, in order of first use."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .completion import run_to_end
+from .context_session import ContextSession, sync_session_of
+from .exceptions import CommitTimeoutError, PartialCommitError
+from .lifecycle import BeforeCommitCallback, Lifecycle, logger
+
+if TYPE_CHECKING:
+    from .connect import DBConnect
+    from .context import Context
+
+Work = list[tuple["DBConnect", AsyncSession]]
+
+
+async def finish(context: "Context", *, commit: bool) -> None:
+    """End a context: commit or roll back what is open, close its sessions. A second call does nothing.
+
+    Args:
+        context: the context; nobody else may use it any more.
+        commit: whether to commit; ``set_rollback()`` overrides it.
+
+    Raises:
+        Exception: what the first failing commit or commit hook raised; everything is rolled back and closed.
+        PartialCommitError: the same, where another connection had been committed before.
+        CommitTimeoutError: a commit did not finish within ``finish_timeout``.
+
+    """
+    if not context.is_open:
+        return
+    context.begin_finishing()
+    if _close_idle(context):
+        context.end()
+    else:
+        await run_to_end(_finish(context, commit=commit and not context.rollback_only))
+
+
+async def finish_by_status(context: "Context", status: int) -> None:
+    """End a context as the application's rule says for a response status.
+
+    Raises:
+        Exception: see :func:`finish`; or what the rule raised, after a rollback.
+
+    """
+    try:
+        commit = context.lifecycle.commit_on(status) if context.sessions else False
+    except BaseException:
+        await finish(context, commit=False)
+        raise
+    await finish(context, commit=commit)
+
+
+async def release_by_status(context: "Context", status: int) -> None:
+    """Commit or roll back what is open, as the rule says, and go on: before the headers of a stream are sent.
+
+    A transaction with an open server-side cursor is left alone.
+
+    Raises:
+        Exception: what the first failing commit raised; nothing of a success may be sent then.
+
+    """
+    if not context.is_open:
+        return
+    work = [(connect, session) for connect, session in context.transactions() if not _is_streaming(session)]
+    if not work:
+        return
+    if context.lifecycle.commit_on(status) and not context.rollback_only:
+        await run_to_end(commit_sessions(context, work))
+    else:
+        await run_to_end(rollback_sessions(context.lifecycle, work))
+
+
+async def commit_sessions(context: "Context", work: Work, before_commit: BeforeCommitCallback | None = None) -> None:
+    """Commit sessions one after another; when one fails, roll it and those after it back.
+
+    Args:
+        context: whose sessions they are.
+        work: the sessions, in order.
+        before_commit: in place of the application's own.
+
+    Raises:
+        Exception: see :func:`finish`.
+
+    """
+    committed: list[str] = []
+    for position, (connect, session) in enumerate(work):
+        try:
+            await _commit(context.lifecycle, connect, session, before_commit or context.lifecycle.before_commit)
+        except BaseException as error:
+            # After a failed COMMIT SQLAlchemy takes the transaction for ended and close() would return the
+            # connection with it still open on the server: only rollback() ends it.
+            await rollback_sessions(context.lifecycle, work[position:])
+            if committed:
+                raise PartialCommitError(
+                    committed, connect.name, [later.name for later, _ in work[position + 1 :]]
+                ) from error
+            raise
+        committed.append(connect.name)
+
+
+async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
+    """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
+    for connect, session in work:
+        try:
+            async with asyncio.timeout(lifecycle.finish_timeout):
+                await session.rollback()
+        except BaseException as error:
+            await _invalidate(lifecycle, connect, session, error)
+            if not isinstance(error, Exception):
+                raise
+
+
+async def close_session(lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession) -> None:
+    """Close a session, rolling back what is open; if that fails its connections are invalidated, which is logged."""
+    try:
+        async with asyncio.timeout(lifecycle.finish_timeout):
+            await session.close()
+    except BaseException as error:
+        await _invalidate(lifecycle, connect, session, error)
+        if not isinstance(error, Exception):
+            raise
+
+
+def close_if_idle(session: AsyncSession) -> bool:
+    """Close a session that is in no transaction: that needs no I/O, so no task. False: it is in one."""
+    if session.in_transaction():
+        return False
+    sync_session = sync_session_of(session)
+    if sync_session is None:
+        return False
+    sync_session.close()
+    return True
+
+
+async def _finish(context: "Context", *, commit: bool) -> None:
+    context.adopt_finisher()
+    try:
+        if commit:
+            await commit_sessions(context, context.transactions())
+            if context.lifecycle.has_commit_hooks:
+                # A hook may have used a connection that had not been used before.
+                await commit_sessions(context, context.transactions())
+    finally:
+        try:
+            for connect, session in context.sessions.items():
+                _end(session)
+                await close_session(context.lifecycle, connect, session)
+        finally:
+            context.end()
+
+
+async def _commit(
+    lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession, before_commit: BeforeCommitCallback | None
+) -> None:
+    limit = asyncio.timeout(lifecycle.finish_timeout)
+    try:
+        async with limit:
+            if before_commit is not None:
+                await before_commit(session)
+            await session.commit()
+            if lifecycle.after_commit is not None:
+                await lifecycle.after_commit(session)
+                if session.in_transaction():
+                    # The hook has used the session: end its transaction too, or it would keep the connection.
+                    await session.commit()
+    except TimeoutError as error:
+        if limit.expired():
+            raise CommitTimeoutError(connect.name, lifecycle.finish_timeout) from error
+        raise
+
+
+def _close_idle(context: "Context") -> bool:
+    """Close the sessions without I/O if no one is in a transaction."""
+    sessions = context.sessions.values()
+    if any(session.in_transaction() or sync_session_of(session) is None for session in sessions):
+        return False
+    for session in sessions:
+        _end(session)
+        close_if_idle(session)
+    return True
+
+
+def _is_streaming(session: AsyncSession) -> bool:
+    sync_session = sync_session_of(session)
+    return isinstance(sync_session, ContextSession) and sync_session.is_streaming
+
+
+def _end(session: AsyncSession) -> None:
+    sync_session = sync_session_of(session)
+    if isinstance(sync_session, ContextSession):
+        sync_session.end()
+
+
+async def _invalidate(lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession, error: BaseException) -> None:
+    """Throw away the connections of a session that could not be rolled back or closed.
+
+    A left-over task is in the middle of a statement on one of them, or the server does not answer: a
+    connection that went back to the pool in that state would fail the next request.
+    """
+    logger.error(
+        "the session of %r could not be rolled back (%r): its connection is invalidated. Either a task that "
+        "outlived its request is still using the session, or the database did not answer within %g s",
+        connect.name,
+        error,
+        lifecycle.finish_timeout,
+    )
+    sync_session = sync_session_of(session)
+    held = list(sync_session.held_connections) if isinstance(sync_session, ContextSession) else []
+    for connection in held:
+        if not connection.closed and not connection.invalidated:
+            await _attempt(connect, session, connection)
+    try:
+        await session.invalidate()
+    except Exception:  # noqa: BLE001 - logged; the connections are gone by now, only the session's own state is odd
+        logger.warning(
+            "the session of %r did not close after its connection was invalidated", connect.name, exc_info=True
+        )
+
+
+async def _attempt(connect: "DBConnect", session: AsyncSession, connection: Connection) -> None:
+    try:
+        await session.run_sync(lambda _: connection.invalidate())
+    except Exception:  # noqa: BLE001 - logged; the pool's slot is what the following session.invalidate() is for
+        logger.warning("a connection of %r could not be invalidated", connect.name, exc_info=True)

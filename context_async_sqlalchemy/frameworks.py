@@ -1,0 +1,72 @@
+"""``setup_db``: finds the adapter for the application it is given, by entry points, as SQLAlchemy finds dialects."""
+
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .connect import DBConnect
+from .lifecycle import (
+    DEFAULT_DRAIN_TIMEOUT,
+    DEFAULT_FINISH_TIMEOUT,
+    AfterCommitCallback,
+    BeforeCommitCallback,
+    CommitRule,
+    commits_below_400,
+)
+
+ENTRY_POINT_GROUP = "context_async_sqlalchemy.frameworks"
+
+
+def setup_db(
+    app: object,
+    connections: Iterable[DBConnect],
+    *,
+    commit_on: CommitRule = commits_below_400,
+    before_commit: BeforeCommitCallback | None = None,
+    after_commit: AfterCommitCallback | None = None,
+    finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
+    drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+    **framework_options: Any,
+) -> None:
+    """Give every request of an application a database context; call it before the application starts.
+
+    Args:
+        app: the application; its framework's adapter is found by the name of the framework's package.
+        connections: what the application connects to; disposed of when it stops, after the last request.
+        commit_on: given a response's status, whether it commits; by default those below 400.
+        before_commit: awaited with the session before each commit; an exception prevents the commit.
+        after_commit: awaited with the session after each commit, before the response is sent.
+        finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
+        drain_timeout: seconds that shutdown waits for requests that are still finishing.
+        framework_options: what the framework's own ``setup_db`` takes beside (aiohttp: ``position``).
+
+    Raises:
+        TypeError: no adapter fits the application, or an element of ``connections`` is no DBConnect.
+        ValueError: a connection is given twice, or a time limit is not positive.
+        RuntimeError: the application has started already, or cannot be changed any more.
+
+    """
+    _adapter_for(app).load()(
+        app,
+        connections,
+        commit_on=commit_on,
+        before_commit=before_commit,
+        after_commit=after_commit,
+        finish_timeout=finish_timeout,
+        drain_timeout=drain_timeout,
+        **framework_options,
+    )
+
+
+def _adapter_for(app: object) -> EntryPoint:
+    adapters = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    for base in type(app).__mro__:
+        adapter = adapters.get(base.__module__.partition(".")[0])
+        if adapter is not None:
+            return adapter
+    known = ", ".join(sorted(adapters)) or "none"
+    raise TypeError(
+        f"setup_db knows no framework for {type(app).__module__}.{type(app).__qualname__} (adapters found: {known}). "
+        "Pass the application object itself; install an adapter with pip install 'context-async-sqlalchemy[aiohttp]'; "
+        f"a third-party adapter registers itself in the entry point group {ENTRY_POINT_GROUP!r}"
+    )

@@ -1,0 +1,130 @@
+"""How the contexts of one application end: the rule, the hooks, the time limits; and which are still open."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .connect import DBConnect
+
+if TYPE_CHECKING:
+    from .context import Context
+
+logger = logging.getLogger("context_async_sqlalchemy")
+
+CommitRule = Callable[[int], bool]
+BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
+AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
+
+DEFAULT_FINISH_TIMEOUT = 10.0
+DEFAULT_DRAIN_TIMEOUT = 15.0
+_FIRST_ERROR_STATUS = 400
+
+
+def commits_below_400(status: int) -> bool:
+    """Tell whether a response with this HTTP status commits: the rule unless ``commit_on`` replaces it."""
+    return status < _FIRST_ERROR_STATUS
+
+
+class Lifecycle:
+    """What ``setup_db`` was told, and the contexts that are open under it.
+
+    Args:
+        connections: disposed of at shutdown, after the last context has ended.
+        commit_on: given a status, whether it commits.
+        before_commit: awaited with the session before each commit that the library makes; an exception
+            prevents the commit.
+        after_commit: awaited with the session after each such commit. The data is committed by then: an
+            exception does not take it back, it only becomes the request's error.
+        finish_timeout: seconds that a commit (hooks included) or a close may take before the connection is
+            invalidated.
+        drain_timeout: seconds that shutdown waits for open contexts before the engines are disposed of.
+        tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
+
+    Raises:
+        TypeError: an element of ``connections`` is no DBConnect.
+        ValueError: a connection is given twice, or a time limit is not positive.
+
+    """
+
+    def __init__(
+        self,
+        connections: Iterable[DBConnect] = (),
+        *,
+        commit_on: CommitRule = commits_below_400,
+        before_commit: BeforeCommitCallback | None = None,
+        after_commit: AfterCommitCallback | None = None,
+        finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        tracks_contexts: bool = True,
+    ) -> None:
+        if finish_timeout <= 0 or drain_timeout <= 0:
+            raise ValueError(
+                "finish_timeout and drain_timeout are seconds and must be positive: "
+                f"got {finish_timeout!r} and {drain_timeout!r}"
+            )
+        self.connections = _checked(connections)
+        self.commit_on = commit_on
+        self.before_commit = before_commit
+        self.after_commit = after_commit
+        self.finish_timeout = finish_timeout
+        self.drain_timeout = drain_timeout
+        self.tracks_contexts = tracks_contexts
+        self.live: set[Context] = set()
+
+    @property
+    def has_commit_hooks(self) -> bool:
+        """Whether the application runs code of its own around commits."""
+        return self.before_commit is not None or self.after_commit is not None
+
+    async def shut_down(self) -> None:
+        """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""
+        await self.drain(self.drain_timeout)
+        for connection in self.connections:
+            await connection.close()
+
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
+        """Wait until no context that has a session is open.
+
+        A framework may start its cleanup while cancelled handlers are still rolling back
+        (aiohttp's ``Server.shutdown`` does not wait for the tasks it cancels).
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            How many contexts are open still; they are logged.
+
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while self.live and (left := deadline - loop.time()) > 0:
+            await asyncio.wait([context.closed for context in self.live], timeout=left)
+        if self.live:
+            logger.error(
+                "shutdown: %d database context(s) still open after %g s; their engines are disposed of now. "
+                "A handler that ignores its cancellation, or one that needs more than drain_timeout",
+                len(self.live),
+                timeout,
+            )
+        return len(self.live)
+
+
+def _checked(connections: Iterable[object]) -> tuple[DBConnect, ...]:
+    if isinstance(connections, DBConnect):
+        raise TypeError("setup_db takes a list of connections: setup_db(app, [connection])")
+    checked = tuple(_connection(candidate) for candidate in connections)
+    if len(set(checked)) < len(checked):
+        raise ValueError("setup_db: the same connection is given twice; give each DBConnect once")
+    return checked
+
+
+def _connection(candidate: object) -> DBConnect:
+    if not isinstance(candidate, DBConnect):
+        raise TypeError(
+            f"setup_db takes DBConnect objects, got {candidate!r}: wrap an engine's URL by "
+            "DBConnect.from_url(url), or factories by DBConnect(engine_creator, session_maker_creator, host)"
+        )
+    return candidate
