@@ -4,7 +4,6 @@ Only documented extension points of SQLAlchemy are used: overridden ``Session.ge
 ``close``, ``close_resets_only`` and the ``after_begin`` event.
 """
 
-import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,11 @@ class ContextSession(Session):
     """A Session that remembers the connections it holds and refuses work once its context has ended."""
 
     context_ended = False
-    _stream: weakref.ref[Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.held_connections: list[Connection] = []
+        self._streams: list[Any] = []
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse a statement after the context's end, before it takes a connection that nobody would return."""
@@ -39,7 +38,7 @@ class ContextSession(Session):
         result = super().execute(*args, **kwargs)
         options = kwargs.get("execution_options")
         if options and options.get("stream_results"):
-            self._stream = weakref.ref(result)
+            self._streams.append(result)
         return result
 
     def close(self) -> None:
@@ -52,9 +51,15 @@ class ContextSession(Session):
     @property
     def is_streaming(self) -> bool:
         """Whether a server-side cursor is being read: a commit would destroy it under its reader."""
-        result = self._stream() if self._stream is not None else None
         # `closed` does not tell a result that was read to its end; on all Result classes `_soft_closed` does.
-        return result is not None and not result._soft_closed  # noqa: SLF001
+        return any(not result._soft_closed for result in self._streams)  # noqa: SLF001
+
+    def begins_with(self, connection: "Connection") -> None:
+        """Note that a transaction has begun on a connection; what an earlier one held is gone."""
+        if self.held_connections and self.held_connections[0].closed:
+            self.held_connections.clear()
+            self._streams.clear()
+        self.held_connections.append(connection)
 
     def end(self) -> None:
         """Refuse work from now on."""
@@ -68,10 +73,7 @@ def _hold(session: ContextSession, transaction: SessionTransaction, connection: 
         # A task that outlived the context was waiting for this connection while the session was closed.
         connection.close()
         raise ContextClosedError
-    held = session.held_connections
-    if held and held[0].closed:
-        held.clear()
-    held.append(connection)
+    session.begins_with(connection)
 
 
 event.listen(ContextSession, "after_begin", _hold)

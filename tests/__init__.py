@@ -1,0 +1,1 @@
+"""Tests of behaviour, over real sockets and a real PostgreSQL."""

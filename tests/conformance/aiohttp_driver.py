@@ -1,0 +1,106 @@
+"""The conformance cases on aiohttp."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Handler as AiohttpHandler
+
+from context_async_sqlalchemy import setup_db
+from context_async_sqlalchemy_aiohttp import LIFECYCLE
+from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup, Stream, WebSocket
+
+
+class _AiohttpWebSocket(WebSocket):
+    def __init__(self, websocket: web.WebSocketResponse) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | None:
+        message = await self._websocket.receive()
+        return str(message.data) if message.type is WSMsgType.TEXT else None
+
+    async def send(self, message: str) -> None:
+        await self._websocket.send_str(message)
+
+
+class _AiohttpExchange(Exchange):
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.prepared: web.StreamResponse | None = None
+
+    async def stream(self, status: int = 200, *, compressed: bool = False) -> Stream:
+        response = web.StreamResponse(status=status)
+        if compressed:
+            response.enable_compression(web.ContentCoding.gzip)
+        await response.prepare(self._request)
+        self.prepared = response
+        return response
+
+    async def websocket(self) -> WebSocket:
+        response = web.WebSocketResponse()
+        await response.prepare(self._request)
+        self.prepared = response
+        return _AiohttpWebSocket(response)
+
+    def answer_by_raising(self, status: int) -> BaseException:
+        if status == web.HTTPFound.status_code:
+            return web.HTTPFound("/elsewhere")
+        answers = {cls.status_code: cls for cls in (web.HTTPCreated, web.HTTPConflict, web.HTTPNotFound)}
+        return answers[status]()
+
+
+def _as_aiohttp_handler(handler: Handler) -> AiohttpHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        exchange = _AiohttpExchange(request)
+        reply = await handler(exchange)
+        if isinstance(reply, Reply):
+            return web.Response(status=reply.status, text=reply.body)
+        assert exchange.prepared is not None
+        return exchange.prepared
+
+    return handle
+
+
+@web.middleware
+async def _answer_409_to_any_exception(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001 - an error mapper, as applications have them
+        return web.Response(status=409, text=type(error).__name__)
+
+
+class AiohttpDriver(Driver):
+    """aiohttp, served by an AppRunner with handler_cancellation."""
+
+    name = "aiohttp"
+
+    def __init__(self) -> None:
+        self._app: web.Application | None = None
+
+    @asynccontextmanager
+    async def serving(self, setup: Setup) -> AsyncGenerator[int]:
+        app = self._app = web.Application()
+        handler = _as_aiohttp_handler(setup.handler)
+        if setup.mounted:
+            mounted = web.Application()
+            mounted.router.add_route("*", "/", handler)
+            setup_db(mounted, [])
+            app.add_subapp("/mounted/", mounted)
+        else:
+            app.router.add_route("*", "/{tail:.*}", handler)
+        setup_db(app, setup.connections, **setup.options)
+        if setup.map_errors == "inside":
+            app.middlewares.append(_answer_409_to_any_exception)
+        elif setup.map_errors == "outside":
+            app.middlewares.insert(0, _answer_409_to_any_exception)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=setup.grace, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield runner.addresses[0][1]
+        finally:
+            await runner.cleanup()
+
+    def live_contexts(self) -> int:
+        assert self._app is not None
+        return len(self._app[LIFECYCLE].live)

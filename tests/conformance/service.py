@@ -1,0 +1,138 @@
+"""A service under test, its clients, and what must hold after every request, whatever it did."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from sqlalchemy.pool import QueuePool
+
+from context_async_sqlalchemy import DBConnect
+from tests.conformance.driver import Driver, Handler, MapErrors, Setup
+from tests.support.database import Database
+from tests.support.waiting import until, until_async
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def in_use(connection: DBConnect) -> int:
+    """Count the pooled connections that are checked out."""
+    if connection.engine is None:
+        return 0
+    pool = connection.engine.sync_engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()
+
+
+class RawClient:
+    """A client that sees bytes, and can hang up."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self._writer = writer
+
+    def send(self, data: bytes = REQUEST) -> None:
+        """Send a request."""
+        self._writer.write(data)
+
+    def hang_up(self) -> None:
+        """Reset the connection, as a client that goes away does."""
+        self._writer.transport.abort()
+
+
+class Client:
+    """Clients of a running service.
+
+    Args:
+        port: where it listens.
+        path: the path of the handler under test.
+
+    """
+
+    def __init__(self, port: int, path: str) -> None:
+        self._port = port
+        self._url = f"http://127.0.0.1:{port}{path}"
+        self._session = aiohttp.ClientSession()
+
+    async def close(self) -> None:
+        """Close the connections to the service."""
+        await self._session.close()
+
+    async def get(self) -> tuple[int, str]:
+        """Request the handler under test, without following redirects; return status and body."""
+        async with self._session.get(self._url, allow_redirects=False) as response:
+            return response.status, await response.text()
+
+    @asynccontextmanager
+    async def streaming(self) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Request the handler, and read its body piece by piece."""
+        async with self._session.get(self._url) as response:
+            yield response
+
+    @asynccontextmanager
+    async def websocket(self) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+        """Open a websocket to the handler."""
+        async with self._session.ws_connect(self._url) as websocket:
+            yield websocket
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncGenerator[RawClient]:
+        """Open a TCP connection to the service."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            yield RawClient(reader, writer)
+        finally:
+            writer.transport.abort()
+
+
+class Service:
+    """Starts applications on one framework, and knows what must hold after every request.
+
+    Args:
+        driver: the framework.
+        connection: the database that handlers use.
+        database: the same database, looked at from outside.
+
+    """
+
+    def __init__(self, driver: Driver, connection: DBConnect, database: Database) -> None:
+        self.driver = driver
+        self.connection = connection
+        self.database = database
+
+    @asynccontextmanager
+    async def running(
+        self,
+        handler: Handler,
+        *,
+        connections: Sequence[DBConnect] | None = None,
+        map_errors: MapErrors | None = None,
+        mounted: bool = False,
+        grace: float = 5.0,
+        **options: Any,
+    ) -> AsyncGenerator[Client]:
+        """Serve a handler; at the end of the block nothing may be held any more, and the service stops."""
+        used = [self.connection] if connections is None else list(connections)
+        setup = Setup(handler, used, options, map_errors=map_errors, mounted=mounted, grace=grace)
+        async with self.driver.serving(setup) as port:
+            client = Client(port, "/mounted/" if mounted else "/")
+            try:
+                yield client
+                await self.nothing_is_held(used)
+            finally:
+                await client.close()
+
+    async def nothing_is_held(self, connections: Sequence[DBConnect] | None = None) -> None:
+        """Wait until every context has ended, the pools have all connections back, and no transaction is open."""
+        await self.all_is_back([self.connection] if connections is None else connections)
+
+        async def none_idle_in_transaction() -> bool:
+            return await self.database.backends("state LIKE 'idle in transaction%'") == 0
+
+        await until_async(none_idle_in_transaction, "no server process is idle in transaction")
+
+    async def all_is_back(self, connections: Sequence[DBConnect]) -> None:
+        """Wait until every context has ended and the pools have all connections back."""
+        await until(lambda: self.driver.live_contexts() == 0, "every context has ended")
+        await until(lambda: not any(map(in_use, connections)), "every connection is back in its pool")

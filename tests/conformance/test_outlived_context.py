@@ -1,0 +1,107 @@
+"""Rule 6: a context that has ended says so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from context_async_sqlalchemy import ContextClosedError, commit_db_session, db_context, db_session, run_in_new_ctx
+from tests.conformance.driver import Exchange, Reply
+from tests.conformance.service import Service, in_use
+from tests.conformance.statements import write
+
+
+async def _after_the_request(service: Service, work: Callable[[AsyncSession], Awaitable[None]]) -> None:
+    """Run work in a task of a handler, after its request has ended."""
+    request_has_ended = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def outlive(session: AsyncSession) -> None:
+        await request_has_ended.wait()
+        await work(session)
+
+    async def handler(_exchange: Exchange) -> Reply:
+        session = await db_session(service.connection)
+        await write(service.connection, "by the request")
+        tasks.append(asyncio.create_task(outlive(session)))
+        return Reply()
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == 200
+        request_has_ended.set()
+        await asyncio.gather(*tasks)
+        assert in_use(service.connection) == 0
+
+
+async def test_a_task_that_outlives_its_request_is_told_the_remedy(service: Service) -> None:
+    async def work(_session: AsyncSession) -> None:
+        with pytest.raises(ContextClosedError, match="run_in_new_ctx"):
+            await db_session(service.connection)
+        with pytest.raises(ContextClosedError):
+            await commit_db_session(service.connection)
+
+    await _after_the_request(service, work)
+
+
+async def test_a_session_obtained_earlier_is_refused_too_and_takes_no_connection(service: Service) -> None:
+    async def work(session: AsyncSession) -> None:
+        with pytest.raises(ContextClosedError, match="run_in_new_ctx"):
+            await session.execute(text("SELECT 1"))
+        with pytest.raises(ContextClosedError):
+            await session.scalar(text("SELECT 1"))
+        with pytest.raises(ContextClosedError):
+            await session.connection()
+
+    await _after_the_request(service, work)
+
+
+async def test_a_task_with_a_context_of_its_own_may_outlive_its_request(service: Service) -> None:
+    async def work(_session: AsyncSession) -> None:
+        await run_in_new_ctx(write, service.connection, "by the job")
+
+    await _after_the_request(service, work)
+    assert await service.database.notes() == ["by the job", "by the request"]
+
+
+async def test_branches_of_a_gather_have_contexts_of_their_own(service: Service) -> None:
+    async def branch(number: int) -> None:
+        await write(service.connection, f"branch {number}")
+        if number == 1:
+            raise ZeroDivisionError
+
+    async def handler(_exchange: Exchange) -> Reply:
+        outcomes = await asyncio.gather(
+            *(run_in_new_ctx(branch, number) for number in range(3)), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [type(None), ZeroDivisionError, type(None)]
+        return Reply()
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == 200
+    assert await service.database.notes() == ["branch 0", "branch 2"]
+
+
+async def test_a_websocket_uses_a_context_per_message_and_holds_nothing_between(service: Service) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await write(service.connection, "handshake")
+        websocket = await exchange.websocket()
+        while (message := await websocket.receive()) is not None:
+            try:
+                async with db_context():
+                    await write(service.connection, message)
+                    if message == "bad":
+                        raise ZeroDivisionError
+            except ZeroDivisionError:
+                await websocket.send("failed")
+            else:
+                await websocket.send("saved")
+
+    async with service.running(handler) as client, client.websocket() as websocket:
+        assert await service.database.notes() == ["handshake"]
+        for message, answer in (("first", "saved"), ("bad", "failed"), ("second", "saved")):
+            await websocket.send_str(message)
+            assert await websocket.receive_str() == answer
+            assert in_use(service.connection) == 0
+    assert await service.database.notes() == ["first", "handshake", "second"]

@@ -1,0 +1,25 @@
+"""The database server of the test run, and a clean database for each test."""
+
+import asyncio
+from collections.abc import Generator
+
+import pytest
+
+from local_postgres import database_server
+from tests.support.database import Database
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Generator[str]:
+    """URL of a real PostgreSQL: DATABASE_URL, or an embedded one for this run."""
+    with database_server() as url:
+        asyncio.run(Database(url).create_schema())
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> Database:
+    """Give the test an empty database to look into."""
+    database = Database(database_url)
+    await database.empty()
+    return database

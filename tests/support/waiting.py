@@ -1,0 +1,34 @@
+"""Waiting for a state instead of for a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+_DEADLINE = 10.0
+_PAUSE = 0.005
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition holds.
+
+    Args:
+        condition: looked at every few milliseconds.
+        what: said if it does not hold within ten seconds.
+
+    Raises:
+        AssertionError: the condition did not come to hold.
+
+    """
+
+    async def look() -> bool:
+        return condition()
+
+    await until_async(look, what)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait until an awaitable condition holds; see :func:`until`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _DEADLINE
+    while not await condition():
+        assert loop.time() < deadline, f"did not happen within {_DEADLINE:g} s: {what}"
+        await asyncio.sleep(_PAUSE)
