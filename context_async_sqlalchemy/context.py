@@ -127,6 +127,11 @@ _current: ContextVar[Context | None] = ContextVar("context_async_sqlalchemy", de
 _own_contexts = Lifecycle(tracks_contexts=False)
 
 
+def context_or_none() -> Context | None:
+    """Return the current context, open or ended, or None."""
+    return _current.get()
+
+
 def current_context() -> Context:
     """Return the current context, open or ended.
 

@@ -1,11 +1,13 @@
 """The database server of the test run, and a clean database for each test."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
+from context_async_sqlalchemy import DBConnect
 from local_postgres import database_server
+from tests.support.connections import connect_to
 from tests.support.database import Database
 
 
@@ -23,3 +25,11 @@ async def database(database_url: str) -> Database:
     database = Database(database_url)
     await database.empty()
     return database
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncGenerator[DBConnect]:
+    """Give the test a connection of the library to it, with a small pool."""
+    connection = connect_to(database.url)
+    yield connection
+    await connection.close()

@@ -6,23 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-from sqlalchemy.pool import QueuePool
 
 from context_async_sqlalchemy import DBConnect
 from tests.conformance.driver import Driver, Handler, MapErrors, Setup
+from tests.support.connections import in_use
 from tests.support.database import Database
 from tests.support.waiting import until, until_async
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-def in_use(connection: DBConnect) -> int:
-    """Count the pooled connections that are checked out."""
-    if connection.engine is None:
-        return 0
-    pool = connection.engine.sync_engine.pool
-    assert isinstance(pool, QueuePool)
-    return pool.checkedout()
 
 
 class RawClient:

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import make_url
 
 from context_async_sqlalchemy import ContextClosedError, db_session
-from tests.conformance.conftest import connect_to
 from tests.conformance.driver import Exchange, Reply, Setup
 from tests.conformance.service import Service
 from tests.conformance.statements import run, write
+from tests.support.connections import connect_to
 from tests.support.database import SLOW_COMMIT_STATEMENT
 from tests.support.proxy import Proxy
 from tests.support.waiting import until

@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from context_async_sqlalchemy import DBConnect, db_session
 from tests.conformance.driver import Exchange, Reply
-from tests.conformance.service import REQUEST, Service, in_use
+from tests.conformance.service import REQUEST, Service
 from tests.conformance.statements import run, write
+from tests.support.connections import in_use
 from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT
 
 

@@ -14,8 +14,9 @@ from context_async_sqlalchemy import (
     rollback_db_session,
 )
 from tests.conformance.driver import Exchange, Reply
-from tests.conformance.service import Service, in_use
+from tests.conformance.service import Service
 from tests.conformance.statements import write
+from tests.support.connections import in_use
 
 
 async def test_a_session_takes_no_connection_before_its_first_statement(service: Service) -> None:

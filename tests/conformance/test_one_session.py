@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import DBConnect, db_session
 from tests.conformance.driver import Exchange, Reply
-from tests.conformance.service import Service, in_use
+from tests.conformance.service import Service
 from tests.conformance.statements import write
+from tests.support.connections import in_use
 
 
 async def test_two_functions_of_a_request_share_a_session_and_its_transaction(service: Service) -> None:

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import ContextClosedError, commit_db_session, db_context, db_session, run_in_new_ctx
 from tests.conformance.driver import Exchange, Reply
-from tests.conformance.service import Service, in_use
+from tests.conformance.service import Service
 from tests.conformance.statements import write
+from tests.support.connections import in_use
 
 
 async def _after_the_request(service: Service, work: Callable[[AsyncSession], Awaitable[None]]) -> None:

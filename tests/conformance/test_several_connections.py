@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from context_async_sqlalchemy import DBConnect, PartialCommitError, commit_all_sessions
-from tests.conformance.conftest import connect_to
 from tests.conformance.driver import Exchange, Reply
 from tests.conformance.service import Service
 from tests.conformance.statements import run, write
+from tests.support.connections import connect_to
 from tests.support.database import FAILING_COMMIT, Database
 
 

@@ -1,0 +1,120 @@
+"""For tests: everything in one transaction that is rolled back, on every framework; and contexts without a request."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
+
+from .connect import DBConnect
+from .context import current_context, init_db_session_ctx, put_db_session_to_context, reset_db_session_ctx
+from .finishing import finish
+from .turns import TURNS, Turns, turn_taking_session_class
+
+DEFAULT_TURN_TIMEOUT = 30.0
+
+
+@asynccontextmanager
+async def rolled_back(
+    connection: DBConnect, *, turn_timeout: float = DEFAULT_TURN_TIMEOUT
+) -> AsyncGenerator[AsyncSession]:
+    """Run a block in which whatever the application does through this connection is rolled back in the end.
+
+    Sessions work in SAVEPOINTs of one outer transaction: a commit of one request is seen by the next one and by
+    the test, and by nobody else. It holds in every task, so also in the handlers of a server. As one database
+    connection serves them all, transactions of parallel requests take turns; one that is opened inside of
+    another (``run_in_new_ctx`` in a handler) is nested in it.
+
+    Not covered: what does not go through this connection's sessions (``connection.engine`` used directly), and
+    checks that PostgreSQL makes at a real COMMIT (deferred constraints).
+
+    Args:
+        connection: the application's connection.
+        turn_timeout: seconds that a transaction may wait for its turn; then it raises TimeoutError.
+
+    Yields:
+        A session for the test itself, in the same outer transaction.
+
+    """
+    made_here = connection.engine is None
+    maker = await connection.session_maker()
+    engine = connection.engine
+    assert engine is not None, "session_maker() makes the engine"  # noqa: S101 - for the type checkers
+    try:
+        async with engine.connect() as shared:
+            transaction = await shared.begin()
+            turns = Turns(turn_timeout)
+            base: type[Session] = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
+            options: dict[str, Any] = {
+                **maker.kw,
+                "bind": shared,
+                "join_transaction_mode": "create_savepoint",
+                "sync_session_class": turn_taking_session_class(base),  # type: ignore[arg-type]  # mypy: a class is hashable
+                "info": {**maker.kw.get("info", {}), TURNS: turns},
+            }
+            substitute = async_sessionmaker(class_=maker.class_, **options)
+            with connection.substitute_session_maker(substitute):
+                async with substitute() as session:
+                    turns.nest_in(session.sync_session)
+                    yield session
+            await transaction.rollback()
+    finally:
+        if made_here:
+            # Nobody else stops it, and the next test has an event loop of its own.
+            await connection.close()
+
+
+@asynccontextmanager
+async def rollback_session(connection: DBConnect) -> AsyncGenerator[AsyncSession]:
+    """Open a session outside of any context that is rolled back at the end of the block."""
+    maker = await connection.session_maker()
+    async with maker() as session:
+        try:
+            yield session
+        finally:
+            await session.rollback()
+
+
+@asynccontextmanager
+async def set_test_context(auto_close: bool = False) -> AsyncGenerator[None]:  # noqa: FBT001, FBT002 - published
+    """Open a context for a test that calls application code without a request.
+
+    Args:
+        auto_close: at the end of the block commit, or roll back after an exception, and close the sessions;
+            otherwise they are left as they are, for whoever put them into the context.
+
+    Raises:
+        ContextAlreadyInitiatedError: a context is open already.
+
+    """
+    token = init_db_session_ctx()
+    context = current_context()
+    try:
+        try:
+            yield
+        except BaseException:
+            if auto_close:
+                await finish(context, commit=False)
+            raise
+        if auto_close:
+            await finish(context, commit=True)
+    finally:
+        await reset_db_session_ctx(token, with_close=auto_close)
+
+
+@asynccontextmanager
+async def put_savepoint_session_in_ctx(connection: DBConnect, session: AsyncSession) -> AsyncGenerator[None]:
+    """Put a session into the current context that works in a SAVEPOINT on another session's connection.
+
+    Use it inside ``set_test_context``.
+
+    Args:
+        connection: the connection that ``db_session`` is called with.
+        session: the test's session, whose database connection is shared.
+
+    """
+    maker = await connection.session_maker()
+    async with maker(bind=await session.connection(), join_transaction_mode="create_savepoint") as savepoint_session:
+        put_db_session_to_context(connection, savepoint_session)
+        yield

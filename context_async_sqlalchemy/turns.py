@@ -1,0 +1,126 @@
+"""Sessions that share one database connection in SAVEPOINTs: whose turn it is.
+
+SAVEPOINTs of one connection form a stack: releasing one destroys those opened after it. So a session may only
+open one while none is open, or inside one of a session that waits for it.
+"""
+
+import asyncio
+from functools import cache
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from .context import Context, context_or_none
+from .context_session import sync_session_of
+
+TURNS = "context_async_sqlalchemy.turns"
+
+
+class Turns:
+    """The stack of the sessions that are in a transaction on the shared connection.
+
+    Args:
+        timeout: seconds that a session waits for its turn.
+
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._stack: list[TurnTakingSession] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._outermost: Session | None = None
+
+    def nest_in(self, session: Session) -> None:
+        """Let every session nest in this one: the test's own, which awaits the requests it makes."""
+        self._outermost = session
+
+    async def take(self, session: "TurnTakingSession") -> None:
+        """Wait until it is a session's turn.
+
+        Raises:
+            TimeoutError: another session kept its transaction open.
+
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                while not self._is_turn_of(session):
+                    self._waiting.append(change := asyncio.get_running_loop().create_future())
+                    await change
+        except TimeoutError:
+            raise TimeoutError(
+                f"rolled_back(): a transaction waited {self._timeout:g} s for its turn; all sessions of the block "
+                f"share one database connection, and another has kept its transaction open ({len(self._stack)} "
+                "deep). End it, or pass rolled_back(turn_timeout=...)"
+            ) from None
+        if session not in self._stack:
+            self._stack.append(session)
+
+    def give_back(self, session: "TurnTakingSession") -> None:
+        """Let the others go on after a session's transaction has ended."""
+        if session in self._stack:
+            self._stack.remove(session)
+            waiting, self._waiting = self._waiting, []
+            for change in waiting:
+                if not change.done():
+                    change.set_result(None)
+
+    def _is_turn_of(self, session: "TurnTakingSession") -> bool:
+        if not self._stack:
+            return True
+        top = self._stack[-1]
+        if session in self._stack:
+            return top is session
+        return top is self._outermost or session.is_opened_within(top)
+
+
+class TurnTakingSession(Session):
+    """A Session that waits for its turn before it begins, and before it commits."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._opened_in: Context | None = context_or_none()
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Wait for the turn before a statement: this is what SQLAlchemy calls before it begins."""
+        self.take_turn()
+        return super().get_bind(*args, **kwargs)
+
+    def take_turn(self) -> None:
+        """Wait for the turn, where that is possible: inside of a call that SQLAlchemy makes for an AsyncSession."""
+        if in_greenlet():
+            turns: Turns = self.info[TURNS]
+            await_only(turns.take(self))
+
+    def is_opened_within(self, other: Session) -> bool:
+        """Tell whether another session belongs to the context that this one was opened in, or to one around it."""
+        context = self._opened_in
+        while context is not None:
+            if any(sync_session_of(session) is other for session in context.sessions.values()):
+                return True
+            context = context.parent
+        return False
+
+
+def _before_commit(session: TurnTakingSession) -> None:
+    session.take_turn()
+
+
+def _after_transaction_end(session: TurnTakingSession, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        turns: Turns = session.info[TURNS]
+        turns.give_back(session)
+
+
+event.listen(TurnTakingSession, "before_commit", _before_commit)
+event.listen(TurnTakingSession, "after_transaction_end", _after_transaction_end)
+
+
+@cache
+def turn_taking_session_class(base: type[Session]) -> type[TurnTakingSession]:
+    """Return a class of sessions that take turns and are otherwise like the application's own."""
+    if base is Session:
+        return TurnTakingSession
+    return type(base.__name__, (TurnTakingSession, base), {"__module__": base.__module__})
