@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
-from .context_session import new_context_session
+from .context_session import context_session_maker
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -55,6 +55,8 @@ class DBConnect:
         self._before_create_session_handler = before_create_session_handler
         self._engine: AsyncEngine | None = None
         self._session_maker: async_sessionmaker[AsyncSession] | None = None
+        # Makes what contexts hand out; None as long as session_maker() has to be asked first.
+        self._context_session_maker: async_sessionmaker[AsyncSession] | None = None
         self._substitute: async_sessionmaker[AsyncSession] | None = None
 
     @classmethod
@@ -139,7 +141,12 @@ class DBConnect:
 
     async def create_session(self) -> AsyncSession:
         """Make a new session, which holds no connection before its first statement."""
-        return new_context_session(await self.session_maker())
+        maker = self._context_session_maker
+        if maker is None or self._before_create_session_handler is not None:
+            maker = context_session_maker(await self.session_maker())
+            if self._before_create_session_handler is None:
+                self._context_session_maker = maker
+        return maker()
 
     async def session_maker(self) -> async_sessionmaker[AsyncSession]:
         """Return the session maker, made now if there is none.
@@ -156,7 +163,8 @@ class DBConnect:
 
     async def close(self) -> None:
         """Dispose of the engine; a later use makes a new one."""
-        engine, self._engine, self._session_maker = self._engine, None, None
+        engine, self._engine = self._engine, None
+        self._session_maker = self._context_session_maker = None
         if engine is not None:
             await _retire(engine)
 
@@ -170,10 +178,12 @@ class DBConnect:
     def substitute_session_maker(self, maker: async_sessionmaker[AsyncSession]) -> Generator[None]:
         """Make sessions by another maker during the block, whatever task they are made in: for tests."""
         previous, self._substitute = self._substitute, maker
+        self._context_session_maker = None
         try:
             yield
         finally:
             self._substitute = previous
+            self._context_session_maker = None
 
     def _connect(self, host: str | None) -> async_sessionmaker[AsyncSession]:
         # No await between the look and the making: of two tasks that race for the first use, one makes it.
@@ -185,6 +195,7 @@ class DBConnect:
         engine = self._engine_creator(host)
         maker = self._session_maker_creator(engine)
         self._engine, self._session_maker, self.host = engine, maker, host
+        self._context_session_maker = None
         return maker
 
     async def _switch(self, host: str) -> None:

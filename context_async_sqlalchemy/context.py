@@ -35,19 +35,20 @@ class Context:
     Args:
         lifecycle: how it ends.
         parent: the open context within which this one was opened, until this one ends.
+        owner: what the context was opened for (a framework's request), so that a nested set-up finds it open.
 
     """
 
-    __slots__ = ("_closed", "_creating", "_finisher", "is_open", "lifecycle", "parent", "rollback_only", "sessions")
+    __slots__ = ("_closed", "_finisher", "is_open", "lifecycle", "owner", "parent", "rollback_only", "sessions")
 
-    def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None) -> None:
+    def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
+        self.owner = owner
         self.lifecycle = lifecycle
         # Ended ones are let go: tasks that start each other would chain their contexts for ever.
         self.parent = parent if parent is not None and parent.is_open else None
         self.sessions: dict[DBConnect, AsyncSession] = {}
         self.rollback_only = False
-        self._creating: asyncio.Lock | None = None
         self._finisher: asyncio.Task[object] | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -69,19 +70,19 @@ class Context:
             ContextClosedError: the context has ended, perhaps while the session was being made.
 
         """
-        if self._creating is None:
-            self._creating = asyncio.Lock()
-        async with self._creating:
-            session = self.session(connect)
-            if session is None:
-                session = await connect.create_session()
-                # Making it may have awaited: the context may have ended meanwhile. It holds nothing yet.
-                self.put(connect, session)
+        session = await connect.create_session()
+        # Making it may have awaited. If the context has ended meanwhile, or another task was quicker, this one
+        # is dropped: a session that has not run a statement holds nothing.
+        winner = self.session(connect)
+        if winner is not None:
+            return winner
+        self.put(connect, session)
         return session
 
     def put(self, connect: DBConnect, session: AsyncSession) -> None:
         """Take over a session: from now on the context commits, rolls back and closes it."""
-        self.require_open()
+        if not self.is_open:
+            self.require_open()
         self.sessions[connect] = session
         if self.lifecycle.tracks_contexts:
             self.lifecycle.live.add(self)
@@ -95,10 +96,6 @@ class Context:
         if not self.is_open and (self._finisher is None or asyncio.current_task() is not self._finisher):
             raise ContextClosedError
 
-    def begin_finishing(self) -> None:
-        """Close the context to all but the finishing task."""
-        self.is_open = False
-
     def adopt_finisher(self) -> None:
         """Let the current task use the context while it finishes it: commit hooks call ``db_session`` too."""
         self._finisher = asyncio.current_task()
@@ -107,6 +104,7 @@ class Context:
         """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
         self.is_open = False
         self.parent = None
+        self.owner = None
         self._finisher = None
         self.sessions.clear()
         self.lifecycle.live.discard(self)
@@ -145,11 +143,12 @@ def current_context() -> Context:
     return context
 
 
-def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Context | None]]:
+def open_context(lifecycle: Lifecycle | None = None, owner: object = None) -> tuple[Context, Token[Context | None]]:
     """Open a context and make it the current one.
 
     Args:
         lifecycle: how it ends; by default as the current context would.
+        owner: what it is opened for.
 
     Returns:
         The context, and the token by which ``leave_context`` makes the previous one current again.
@@ -158,7 +157,7 @@ def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Con
     parent = _current.get()
     if lifecycle is None:
         lifecycle = _own_contexts if parent is None else parent.lifecycle
-    context = Context(lifecycle, parent)
+    context = Context(lifecycle, parent, owner)
     return context, _current.set(context)
 
 

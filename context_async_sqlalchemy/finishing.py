@@ -8,7 +8,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .completion import run_to_end
-from .context_session import ContextSession, sync_session_of
+from .context_session import (
+    ContextSession,
+    give_back_what_comes_late,
+    held_connections,
+    refuse_statements,
+    sync_session_of,
+)
 from .exceptions import CommitTimeoutError, PartialCommitError
 from .lifecycle import BeforeCommitCallback, Lifecycle, logger
 
@@ -34,11 +40,16 @@ async def finish(context: "Context", *, commit: bool) -> None:
     """
     if not context.is_open:
         return
-    context.begin_finishing()
-    if _close_idle(context):
-        context.end()
-    else:
-        await run_to_end(_finish(context, commit=commit and not context.rollback_only))
+    context.is_open = False
+    try:
+        if commit and not context.rollback_only:
+            await _commit_all(context)
+    finally:
+        try:
+            if not _close_idle(context):
+                await run_to_end(_close_all(context))
+        finally:
+            context.end()
 
 
 async def finish_by_status(context: "Context", status: int) -> None:
@@ -48,8 +59,11 @@ async def finish_by_status(context: "Context", status: int) -> None:
         Exception: see :func:`finish`; or what the rule raised, after a rollback.
 
     """
+    if not context.sessions:
+        context.end()
+        return
     try:
-        commit = context.lifecycle.commit_on(status) if context.sessions else False
+        commit = context.lifecycle.commit_on(status)
     except BaseException:
         await finish(context, commit=False)
         raise
@@ -67,7 +81,11 @@ async def release_by_status(context: "Context", status: int) -> None:
     """
     if not context.is_open:
         return
-    work = [(connect, session) for connect, session in context.transactions() if not _is_streaming(session)]
+    work = [
+        (connect, session)
+        for connect, session in context.transactions()
+        if not (isinstance(session, ContextSession) and session.is_streaming)
+    ]
     if not work:
         return
     if context.lifecycle.commit_on(status) and not context.rollback_only:
@@ -88,41 +106,60 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
         Exception: see :func:`finish`.
 
     """
+    lifecycle = context.lifecycle
+    before_commit = before_commit or lifecycle.before_commit
+    if lifecycle.has_commit_hooks:
+        context.adopt_finisher()
     committed: list[str] = []
     for position, (connect, session) in enumerate(work):
+        task = lifecycle.commit_watch.enter()
         try:
-            await _commit(context.lifecycle, connect, session, before_commit or context.lifecycle.before_commit)
-        except BaseException as error:
+            if before_commit is not None:
+                await before_commit(session)
+            await session.commit()
+            if lifecycle.after_commit is not None:
+                await lifecycle.after_commit(session)
+                if session.in_transaction():
+                    # The hook has used the session: end its transaction too, or it would keep the connection.
+                    await session.commit()
+        except BaseException as failure:
+            was_too_long = lifecycle.commit_watch.leave(task)
+            error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if was_too_long else failure
             # After a failed COMMIT SQLAlchemy takes the transaction for ended and close() would return the
             # connection with it still open on the server: only rollback() ends it.
-            await rollback_sessions(context.lifecycle, work[position:])
+            await rollback_sessions(lifecycle, work[position:])
             if committed:
                 raise PartialCommitError(
                     committed, connect.name, [later.name for later, _ in work[position + 1 :]]
                 ) from error
-            raise
+            if error is failure:
+                raise
+            raise error from failure
+        lifecycle.commit_watch.leave(task)
         committed.append(connect.name)
 
 
 async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
     """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
     for connect, session in work:
+        held = held_connections(session)
         try:
             async with asyncio.timeout(lifecycle.finish_timeout):
                 await session.rollback()
         except BaseException as error:
-            await _invalidate(lifecycle, connect, session, error)
+            await _invalidate(lifecycle, connect, session, held, error)
             if not isinstance(error, Exception):
                 raise
 
 
 async def close_session(lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession) -> None:
     """Close a session, rolling back what is open; if that fails its connections are invalidated, which is logged."""
+    held = held_connections(session)
     try:
         async with asyncio.timeout(lifecycle.finish_timeout):
             await session.close()
     except BaseException as error:
-        await _invalidate(lifecycle, connect, session, error)
+        await _invalidate(lifecycle, connect, session, held, error)
         if not isinstance(error, Exception):
             raise
 
@@ -138,66 +175,36 @@ def close_if_idle(session: AsyncSession) -> bool:
     return True
 
 
-async def _finish(context: "Context", *, commit: bool) -> None:
-    context.adopt_finisher()
-    try:
-        if commit:
-            await commit_sessions(context, context.transactions())
-            if context.lifecycle.has_commit_hooks:
-                # A hook may have used a connection that had not been used before.
-                await commit_sessions(context, context.transactions())
-    finally:
-        try:
-            for connect, session in context.sessions.items():
-                _end(session)
-                await close_session(context.lifecycle, connect, session)
-        finally:
-            context.end()
+async def _commit_all(context: "Context") -> None:
+    if work := context.transactions():
+        await run_to_end(commit_sessions(context, work))
+        # A hook may have used a connection that had not been used before.
+        if context.lifecycle.has_commit_hooks and (work := context.transactions()):
+            await run_to_end(commit_sessions(context, work))
 
 
-async def _commit(
-    lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession, before_commit: BeforeCommitCallback | None
-) -> None:
-    limit = asyncio.timeout(lifecycle.finish_timeout)
-    try:
-        async with limit:
-            if before_commit is not None:
-                await before_commit(session)
-            await session.commit()
-            if lifecycle.after_commit is not None:
-                await lifecycle.after_commit(session)
-                if session.in_transaction():
-                    # The hook has used the session: end its transaction too, or it would keep the connection.
-                    await session.commit()
-    except TimeoutError as error:
-        if limit.expired():
-            raise CommitTimeoutError(connect.name, lifecycle.finish_timeout) from error
-        raise
+async def _close_all(context: "Context") -> None:
+    for connect, session in context.sessions.items():
+        refuse_statements(session)
+        if not close_if_idle(session):
+            await close_session(context.lifecycle, connect, session)
 
 
 def _close_idle(context: "Context") -> bool:
     """Close the sessions without I/O if no one is in a transaction."""
     sessions = context.sessions.values()
-    if any(session.in_transaction() or sync_session_of(session) is None for session in sessions):
-        return False
     for session in sessions:
-        _end(session)
+        if session.in_transaction() or sync_session_of(session) is None:
+            return False
+    for session in sessions:
+        refuse_statements(session)
         close_if_idle(session)
     return True
 
 
-def _is_streaming(session: AsyncSession) -> bool:
-    sync_session = sync_session_of(session)
-    return isinstance(sync_session, ContextSession) and sync_session.is_streaming
-
-
-def _end(session: AsyncSession) -> None:
-    sync_session = sync_session_of(session)
-    if isinstance(sync_session, ContextSession):
-        sync_session.end()
-
-
-async def _invalidate(lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession, error: BaseException) -> None:
+async def _invalidate(
+    lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession, held: list[Connection], error: BaseException
+) -> None:
     """Throw away the connections of a session that could not be rolled back or closed.
 
     A left-over task is in the middle of a statement on one of them, or the server does not answer: a
@@ -210,17 +217,14 @@ async def _invalidate(lifecycle: Lifecycle, connect: "DBConnect", session: Async
         error,
         lifecycle.finish_timeout,
     )
-    sync_session = sync_session_of(session)
-    held = list(sync_session.held_connections) if isinstance(sync_session, ContextSession) else []
+    give_back_what_comes_late(session)
     for connection in held:
         if not connection.closed and not connection.invalidated:
             await _attempt(connect, session, connection)
     try:
         await session.invalidate()
     except Exception:  # noqa: BLE001 - logged; the connections are gone by now, only the session's own state is odd
-        logger.warning(
-            "the session of %r did not close after its connection was invalidated", connect.name, exc_info=True
-        )
+        logger.warning("the session of %r did not close after its invalidation", connect.name, exc_info=True)
 
 
 async def _attempt(connect: "DBConnect", session: AsyncSession, connection: Connection) -> None:

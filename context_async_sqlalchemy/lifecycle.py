@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .completion import Watch
 from .connect import DBConnect
 
 if TYPE_CHECKING:
@@ -69,15 +70,12 @@ class Lifecycle:
         self.commit_on = commit_on
         self.before_commit = before_commit
         self.after_commit = after_commit
+        self.has_commit_hooks = before_commit is not None or after_commit is not None
         self.finish_timeout = finish_timeout
+        self.commit_watch = Watch(finish_timeout)
         self.drain_timeout = drain_timeout
         self.tracks_contexts = tracks_contexts
         self.live: set[Context] = set()
-
-    @property
-    def has_commit_hooks(self) -> bool:
-        """Whether the application runs code of its own around commits."""
-        return self.before_commit is not None or self.after_commit is not None
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""

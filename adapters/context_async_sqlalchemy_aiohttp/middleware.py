@@ -4,11 +4,9 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.context import Context, open_context
+from context_async_sqlalchemy.context import context_or_none, open_context
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
-
-DB_CONTEXT = web.RequestKey("context_async_sqlalchemy_context", Context)
 
 
 def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
@@ -19,13 +17,13 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
 
     @web.middleware
     async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if DB_CONTEXT in request:
-            # A parent application has opened one.
+        current = context_or_none()
+        if current is not None and current.owner is request:
+            # A parent application has opened it.
             return await handler(request)
         # Never left: aiohttp runs each request in a task, so in a Context, of its own. What outlives the
         # request finds the ended context there, and is told so.
-        context, _ = open_context(lifecycle)
-        request[DB_CONTEXT] = context
+        context, _ = open_context(lifecycle, request)
         try:
             response = await handler(request)
         except web.HTTPException as answer:
@@ -51,8 +49,8 @@ async def release_before_headers(request: web.Request, response: web.StreamRespo
 
     For an ordinary response the context has ended by now, and there is nothing to do.
     """
-    context = request.get(DB_CONTEXT)
-    if context is None or not context.sessions:
+    context = context_or_none()
+    if context is None or context.owner is not request or not context.sessions:
         return
     try:
         await release_by_status(context, response.status)

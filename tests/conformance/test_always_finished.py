@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 
 import anyio
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy import make_url
 
 from context_async_sqlalchemy import ContextClosedError, db_session
 from tests.conformance.driver import Exchange, Reply, Setup
-from tests.conformance.service import Service
+from tests.conformance.service import REQUEST, Service
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to
 from tests.support.database import SLOW_COMMIT_STATEMENT
@@ -254,12 +253,11 @@ async def test_requests_in_flight_at_a_shutdown_are_cancelled_and_their_connecti
         await asyncio.Event().wait()
         return Reply()
 
-    with suppress(ConnectionError):
-        async with service.driver.serving(Setup(handler, [service.connection], grace=0.05)) as port:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await held.reached.wait()
-    writer.close()
+    async with service.driver.serving(Setup(handler, [service.connection], grace=0.05)) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        await held.reached.wait()
+    writer.transport.abort()
     assert service.driver.live_contexts() == 0
     assert service.connection.engine is None
     await service.database.wait_for_backends("true", count=0)
@@ -278,7 +276,7 @@ async def test_a_request_that_ends_within_the_grace_of_a_shutdown_commits(servic
 
     async with service.driver.serving(Setup(handler, [service.connection])) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(REQUEST)
         await held.reached.wait()
         asyncio.get_running_loop().call_later(0.05, go_on.set)
     assert (await reader.readline()).split()[1] == b"200"

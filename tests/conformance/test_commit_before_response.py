@@ -1,6 +1,7 @@
 """Rule 3: nothing of a success leaves before its commit has succeeded."""
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -271,7 +272,8 @@ async def test_a_commit_hook_that_raises_is_a_500(service: Service, hook: str, k
         await write(service.connection, "written")
         return Reply()
 
-    async with service.running(handler, **{hook: raises}) as client:
+    options: dict[str, Any] = {hook: raises}
+    async with service.running(handler, **options) as client:
         assert (await client.get())[0] == 500
     assert await service.database.notes() == kept
 

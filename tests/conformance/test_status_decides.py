@@ -80,7 +80,10 @@ async def test_commit_on_replaces_the_rule(service: Service, status: int, kept: 
         await write(service.connection, "written")
         return Reply(status)
 
-    async with service.running(handler, commit_on=lambda status: status == 409) as client:
+    def only_conflicts(status: int) -> bool:
+        return status == 409
+
+    async with service.running(handler, commit_on=only_conflicts) as client:
         assert (await client.get())[0] == status
     assert await service.database.notes() == kept
 

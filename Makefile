@@ -1,0 +1,43 @@
+# make demo, make test: each builds what it needs from nothing but python3, python3-venv and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types imports check benchmark lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: lint types imports test
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+imports: $(VENV)/.installed
+	$(BIN)/lint-imports
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.request_cpu
+
+# Versions and hashes for every supported Python; no index is named, so the installer's own is used.
+lock: $(VENV)/.installed
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
+
+# The build backend is locked with the rest, hence no isolated build.
+$(VENV)/.installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV)

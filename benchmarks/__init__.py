@@ -1,0 +1,1 @@
+"""What a request costs, measured: not part of the tests."""

@@ -1,0 +1,37 @@
+"""Whether requests leave anything behind: live contexts, sessions and tasks before and after many of them.
+
+python -m benchmarks.growth
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+
+from benchmarks.client import server_under_test
+from local_postgres import database_server
+
+
+async def _measure(url: str, requests: int) -> bool:
+    async with server_under_test(url, core=None) as server:
+        await server.load("by_library", "/two-selects", 1000)
+        before = json.loads(await server.ask("/live-objects"))
+        await server.load("by_library", "/two-selects", requests)
+        await server.load("by_library", "/nothing", requests // 10)
+        after = json.loads(await server.ask("/live-objects"))
+    print(f"before: {before}\nafter {requests} requests: {after}")
+    return all(after[kind] <= before[kind] for kind in before)
+
+
+def main() -> None:
+    """Measure, print, and exit with status 1 if something has grown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=100_000)
+    arguments = parser.parse_args()
+    with database_server() as url:
+        unchanged = asyncio.run(_measure(url, arguments.requests))
+    sys.exit(0 if unchanged else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Runs the shop under load and tells what an early release of connections changed: ``python -m examples.shop``."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import sys
+
+from rich.console import Console
+
+from examples.shop import aiohttp_app
+from examples.shop.checks import ErrorLog, find_problems, orders_answered
+from examples.shop.domain import Shop
+from examples.shop.load import PAY_EARLY, PAY_LATE, Phase
+from examples.shop.payment import PaymentProvider
+from examples.shop.pool import pool_of
+from examples.shop.report import run_and_show
+from examples.shop.startup import HOST, CannotStartError, bind, postgres, shop_database
+from examples.shop.summary import summarize
+
+_SERVING = {"aiohttp": aiohttp_app.serving}
+_DEFAULT_SECONDS = 20.0
+_WARM_UP_SHARE = 0.1
+_LARGEST_PORT = 65535
+
+
+def main() -> int:
+    """Run the demo and give its exit status."""
+    arguments = _arguments()
+    try:
+        return asyncio.run(_run(arguments.duration, arguments.port, arguments.framework))
+    except CannotStartError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+async def _run(duration: float | None, port: int, framework: str) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    errors = ErrorLog()
+    logging.basicConfig(level=logging.WARNING, handlers=[errors, logging.StreamHandler()])
+    with bind(port) as listener:
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        _say("Preparing the database ...")
+        # This blocks the loop, on which nothing else runs yet: the server ends with the thread that starts it.
+        with postgres() as database_url:
+            async with shop_database(database_url) as connection:
+                shop = Shop(connection, PaymentProvider())
+                async with _SERVING[framework](shop, listener):
+                    _say(f"The shop is open at {url}, on {framework}.")
+                    problems = await _put_under_load(shop, url, duration or _DEFAULT_SECONDS, stop, errors)
+                    if duration is None and not stop.is_set():
+                        _say(_things_to_try(url))
+                        await stop.wait()
+                    _say("Closing.")
+    return 1 if problems else 0
+
+
+async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Event, errors: ErrorLog) -> list[str]:
+    pool = pool_of(shop.connection)
+    console = Console()
+    measured = seconds * (1 - _WARM_UP_SHARE) / 2
+    # The first requests make connections and fill caches: without a warm-up the first phase would pay for both.
+    warm_up = Phase("Warm-up", without=frozenset(), seconds=seconds * _WARM_UP_SHARE, pool=pool)
+    late = Phase("Held while paying", without=frozenset({PAY_EARLY}), seconds=measured, pool=pool)
+    early = Phase("Given back first", without=frozenset({PAY_LATE}), seconds=measured, pool=pool)
+    phases = (warm_up, late, early)
+    for phase in phases:
+        if not stop.is_set():
+            await run_and_show(phase, url, stop, console)
+    tallies = [phase.tally for phase in phases]
+    _say("\nInterrupted: nothing to compare." if stop.is_set() else summarize(late.tally, early.tally, pool))
+    problems = await find_problems(shop.connection, tallies, errors)
+    for problem in problems:
+        _say(f"PROBLEM: {problem}")
+    if not problems:
+        _say(
+            f"\nChecked: every answer had the status it should have; {orders_answered(tallies)} orders were answered\n"
+            "with 201, and as many are in the database; no connection is checked out."
+        )
+    return problems
+
+
+def _things_to_try(url: str) -> str:
+    order = """'{"customer_id": 1, "items": [{"product_id": 2, "quantity": 1}]}'"""
+    nobody = """'{"customer_id": 999, "items": [{"product_id": 2, "quantity": 1}]}'"""
+    return f"""
+The shop stays open. Try, from another terminal:
+
+  curl {url}/products/2
+  curl -d {order} \\
+    {url}/orders-early
+      an order; its stock is taken and it is paid
+  curl -i -d {nobody} \\
+    {url}/orders-impossible
+      there is no customer 999: PostgreSQL notices at COMMIT; the answer is a 500
+  curl -iN '{url}/export?at_most=100'
+      a stream; its connection is back in the pool while you read
+
+Ctrl-C ends everything."""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.shop",
+        description="A shop under load, twice: orders keep their database connection while they are paid, or not.",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_positive_seconds,
+        metavar="SECONDS",
+        help=f"how long the load takes; the demo ends after it (without: {_DEFAULT_SECONDS:g} s, and it stays open)",
+    )
+    parser.add_argument("--port", type=_port, default=8080, help="where the shop listens (default: %(default)s)")
+    parser.add_argument("--framework", choices=sorted(_SERVING), default="aiohttp", help="default: %(default)s")
+    return parser.parse_args()
+
+
+def _positive_seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+
+
+def _port(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 0 <= int(text) <= _LARGEST_PORT:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to {_LARGEST_PORT}")
+
+
+def _say(text: str) -> None:
+    # A pipe keeps what is not flushed until the end.
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

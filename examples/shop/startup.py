@@ -1,0 +1,75 @@
+"""What has to be there before the shop can open: a free port and a PostgreSQL."""
+
+import errno
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from context_async_sqlalchemy import DBConnect
+from examples.shop.database import open_database
+from local_postgres import database_server
+
+HOST = "127.0.0.1"
+
+
+class CannotStartError(Exception):
+    """The demo cannot run here; the message says what to do."""
+
+
+def bind(port: int) -> socket.socket:
+    """Take a port.
+
+    Args:
+        port: 0 takes any free one.
+
+    Raises:
+        CannotStartError: it cannot be had.
+
+    """
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        problem = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
+        raise CannotStartError(
+            f"Port {port} of {HOST} {problem}. Choose another one with --port, or --port 0 for any free one."
+        ) from error
+
+
+@contextmanager
+def postgres() -> Generator[str]:
+    """Give the URL of a PostgreSQL, started for the block if ``DATABASE_URL`` names none.
+
+    Raises:
+        CannotStartError: there are no PostgreSQL programs, or the server did not start.
+
+    """
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(database_server())
+        except (RuntimeError, OSError) as error:
+            raise CannotStartError(str(error)) from error
+        yield url
+
+
+@asynccontextmanager
+async def shop_database(url: str) -> AsyncGenerator[DBConnect]:
+    """Give the shop's database.
+
+    Args:
+        url: where PostgreSQL is.
+
+    Raises:
+        CannotStartError: nobody answers there, or it is no PostgreSQL.
+
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            if make_url(url).get_backend_name() != "postgresql":
+                raise CannotStartError("The demo needs a PostgreSQL: its failing COMMIT is a deferred constraint.")
+            connection = await stack.enter_async_context(open_database(url))
+        except (SQLAlchemyError, OSError, ValueError, ImportError) as error:
+            raise CannotStartError(f"The database of DATABASE_URL cannot be used: {error}") from error
+        yield connection
