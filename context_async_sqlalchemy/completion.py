@@ -25,15 +25,10 @@ async def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
     """
     loop = asyncio.get_running_loop()
-    task = loop.create_task(coroutine)
-    # What asyncio.shield does, with one callback in place of two futures' worth.
     done = loop.create_future()
-
-    def wake(_task: asyncio.Task[T]) -> None:
-        if not done.done():
-            done.set_result(None)
-
-    task.add_done_callback(wake)
+    task = loop.create_task(_wake_at_the_end(coroutine, done))
+    # For a task that is cancelled before its first step, which runs no code of its own.
+    task.add_done_callback(lambda _task: _wake(done))
     try:
         await done
     except asyncio.CancelledError as cancellation:
@@ -43,6 +38,19 @@ async def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
             raise cancellation from error
         raise
     return task.result()
+
+
+async def _wake_at_the_end(coroutine: Coroutine[Any, Any, T], done: asyncio.Future[None]) -> T:
+    # The task's own callbacks come one turn of the loop later; asyncio.shield takes two.
+    try:
+        return await coroutine
+    finally:
+        _wake(done)
+
+
+def _wake(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 class Watch:

@@ -32,6 +32,9 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         except BaseException:
             await finish(context, commit=False)
             raise
+        if not context.sessions:
+            context.end()
+            return response
         try:
             # A handler that returned None is told so by aiohttp, later.
             await finish_by_status(context, getattr(response, "status", 500))

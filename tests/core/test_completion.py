@@ -5,7 +5,7 @@ import asyncio
 import anyio
 import pytest
 
-from context_async_sqlalchemy.completion import run_to_end
+from context_async_sqlalchemy.completion import Watch, run_to_end
 
 
 class Work:
@@ -117,3 +117,38 @@ async def test_work_that_is_cancelled_itself_cancels_the_caller() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await run_to_end(cancelled())
+
+
+async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> None:
+    work = Work()
+    coroutine = work.run()
+    caller = asyncio.create_task(run_to_end(coroutine))
+    before = asyncio.all_tasks()
+    await asyncio.sleep(0)
+    (inner,) = asyncio.all_tasks() - before
+    inner.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    coroutine.close()
+
+
+async def test_a_task_that_stays_too_long_is_cancelled_and_the_others_are_not() -> None:
+    watch = Watch(0.05)
+    outcomes: list[bool] = []
+
+    async def stay(seconds: float) -> None:
+        task = watch.enter()
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            outcomes.append(watch.leave(task))
+        else:
+            outcomes.append(watch.leave(task))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stay(0.001))
+        group.create_task(stay(10))
+        await asyncio.sleep(0.03)
+        group.create_task(stay(10))
+        group.create_task(stay(0.04))
+    assert outcomes == [False, True, False, True]
