@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST_SQLALCHEMY := 2.0.56
 
-.PHONY: demo test lint types imports check benchmark lock clean
+.PHONY: demo test test-oldest lint types imports check benchmark lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -12,6 +13,10 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
 check: lint types imports test
+
+# The floor of pyproject.toml; the other tests run on the locked, newest version.
+test-oldest: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest tests/core tests/conformance tests/aiohttp_adapter
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
@@ -39,5 +44,12 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+$(VENV)-oldest/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps sqlalchemy==$(OLDEST_SQLALCHEMY)
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-oldest

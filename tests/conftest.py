@@ -1,6 +1,7 @@
 """The database server of the test run, and a clean database for each test."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Generator
 
 import pytest
@@ -33,3 +34,11 @@ async def connection(database: Database) -> AsyncGenerator[DBConnect]:
     connection = connect_to(database.url)
     yield connection
     await connection.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failure: a server that is missing there must not pass for a green run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
+        reporter.write_line("a test was skipped, and CI does not allow that", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
