@@ -87,6 +87,13 @@ class Context:
         if self.lifecycle.tracks_contexts:
             self.lifecycle.live.add(self)
 
+    def pop(self, connect: DBConnect) -> AsyncSession | None:
+        """Give a session away: whoever gets it finishes it."""
+        session = self.sessions.pop(connect, None)
+        if not self.sessions:
+            self.lifecycle.live.discard(self)
+        return session
+
     def transactions(self) -> Work:
         """Return the sessions that are in a transaction, in the order of their first use."""
         return [(connect, session) for connect, session in self.sessions.items() if session.in_transaction()]
@@ -100,11 +107,15 @@ class Context:
         """Let the current task use the context while it finishes it: commit hooks call ``db_session`` too."""
         self._finisher = asyncio.current_task()
 
-    def end(self) -> None:
-        """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
+    def end_unused(self) -> None:
+        """End a context that has no session: nothing is to be closed, and nobody waits for it."""
         self.is_open = False
         self.parent = None
         self.owner = None
+
+    def end(self) -> None:
+        """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
+        self.end_unused()
         self._finisher = None
         self.sessions.clear()
         self.lifecycle.live.discard(self)
@@ -143,12 +154,41 @@ def current_context() -> Context:
     return context
 
 
-def open_context(lifecycle: Lifecycle | None = None, owner: object = None) -> tuple[Context, Token[Context | None]]:
+def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
+    """Open a context for a framework's request in the request's own task, and never leave it.
+
+    What outlives the request finds the ended context, and is told so.
+
+    Args:
+        owner: the request.
+        lifecycle: how the context ends.
+
+    Returns:
+        The context, or None if one is open for this request already: a parent application's.
+
+    """
+    current = _current.get()
+    if current is None:
+        context = Context(lifecycle, None, owner)
+    elif current.owner is owner:
+        return None
+    else:
+        context = Context(lifecycle, current, owner)
+    _current.set(context)
+    return context
+
+
+def context_of(owner: object) -> Context | None:
+    """Return the context that is open for a framework's request, if it has sessions: there is work to do."""
+    current = _current.get()
+    return current if current is not None and current.sessions and current.owner is owner else None
+
+
+def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Context | None]]:
     """Open a context and make it the current one.
 
     Args:
         lifecycle: how it ends; by default as the current context would.
-        owner: what it is opened for.
 
     Returns:
         The context, and the token by which ``leave_context`` makes the previous one current again.
@@ -157,7 +197,7 @@ def open_context(lifecycle: Lifecycle | None = None, owner: object = None) -> tu
     parent = _current.get()
     if lifecycle is None:
         lifecycle = _own_contexts if parent is None else parent.lifecycle
-    context = Context(lifecycle, parent, owner)
+    context = Context(lifecycle, parent)
     return context, _current.set(context)
 
 
@@ -243,7 +283,7 @@ def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
 
     """
     context = _current.get()
-    return None if context is None else context.sessions.pop(connect, None)
+    return None if context is None else context.pop(connect)
 
 
 def sessions_stream() -> Iterator[AsyncSession]:

@@ -111,7 +111,7 @@ async def close_db_session(connect: DBConnect) -> None:
     if session is None:
         return
     if not connect.makes_sessions_like(session):
-        del context.sessions[connect]
+        context.pop(connect)
     if not close_if_idle(session):
         await run_to_end(close_session(context.lifecycle, connect, session))
 

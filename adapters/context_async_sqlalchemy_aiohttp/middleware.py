@@ -4,7 +4,7 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.context import context_or_none, open_context
+from context_async_sqlalchemy.context import context_of, open_context_for
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 
@@ -17,13 +17,10 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
 
     @web.middleware
     async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
-        current = context_or_none()
-        if current is not None and current.owner is request:
-            # A parent application has opened it.
+        # aiohttp runs each request in a task, so in a contextvars.Context, of its own.
+        context = open_context_for(request, lifecycle)
+        if context is None:
             return await handler(request)
-        # Never left: aiohttp runs each request in a task, so in a Context, of its own. What outlives the
-        # request finds the ended context there, and is told so.
-        context, _ = open_context(lifecycle, request)
         try:
             response = await handler(request)
         except web.HTTPException as answer:
@@ -33,7 +30,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
             await finish(context, commit=False)
             raise
         if not context.sessions:
-            context.end()
+            context.end_unused()
             return response
         try:
             # A handler that returned None is told so by aiohttp, later.
@@ -52,8 +49,8 @@ async def release_before_headers(request: web.Request, response: web.StreamRespo
 
     For an ordinary response the context has ended by now, and there is nothing to do.
     """
-    context = context_or_none()
-    if context is None or context.owner is not request or not context.sessions:
+    context = context_of(request)
+    if context is None:
         return
     try:
         await release_by_status(context, response.status)
