@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from .completion import run_to_end
 from .context_session import (
@@ -110,7 +111,6 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
     before_commit = before_commit or lifecycle.before_commit
     if lifecycle.has_commit_hooks:
         context.adopt_finisher()
-    committed: list[str] = []
     for position, (connect, session) in enumerate(work):
         task = lifecycle.commit_watch.enter()
         try:
@@ -128,15 +128,13 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
             # After a failed COMMIT SQLAlchemy takes the transaction for ended and close() would return the
             # connection with it still open on the server: only rollback() ends it.
             await rollback_sessions(lifecycle, work[position:])
-            if committed:
-                raise PartialCommitError(
-                    committed, connect.name, [later.name for later, _ in work[position + 1 :]]
-                ) from error
+            if position > 0:
+                names = [connection.name for connection, _ in work]
+                raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
             if error is failure:
                 raise
             raise error from failure
         lifecycle.commit_watch.leave(task)
-        committed.append(connect.name)
 
 
 async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
@@ -192,13 +190,15 @@ async def _close_all(context: "Context") -> None:
 
 def _close_idle(context: "Context") -> bool:
     """Close the sessions without I/O if no one is in a transaction."""
-    sessions = context.sessions.values()
-    for session in sessions:
-        if session.in_transaction() or sync_session_of(session) is None:
+    idle: list[tuple[AsyncSession, Session]] = []
+    for session in context.sessions.values():
+        sync_session = sync_session_of(session)
+        if sync_session is None or sync_session.in_transaction():
             return False
-    for session in sessions:
+        idle.append((session, sync_session))
+    for session, sync_session in idle:
         refuse_statements(session)
-        close_if_idle(session)
+        sync_session.close()
     return True
 
 
