@@ -2,7 +2,7 @@
 
 from .completion import run_to_end
 from .context import current_context
-from .finishing import close_if_idle, close_session, commit_sessions, rollback_sessions
+from .finishing import close_if_idle, close_sessions, commit_sessions, rollback_sessions
 from .lifecycle import AfterCommitCallback, BeforeCommitCallback
 
 __all__ = [
@@ -78,4 +78,4 @@ async def close_all_sessions() -> None:
     context = current_context()
     for connect, session in list(context.sessions.items()):
         if not close_if_idle(session):
-            await run_to_end(close_session(context.lifecycle, connect, session))
+            await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import weakref
 from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, TypeVar
@@ -68,7 +67,7 @@ class Watch:
         self._seconds = seconds
         self._entered: dict[asyncio.Task[Any], float] = {}
         self._cancelled: set[asyncio.Task[Any]] = set()
-        self._looking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._looking: set[asyncio.AbstractEventLoop] = set()
 
     def enter(self) -> asyncio.Task[Any]:
         """Begin to watch the current task; give what is returned to ``leave``."""
@@ -78,7 +77,7 @@ class Watch:
         self._entered[task] = monotonic()
         loop = task.get_loop()
         if loop not in self._looking:
-            self._looking.add(loop)
+            self._looking = {other for other in self._looking if not other.is_closed()} | {loop}
             loop.call_later(self._seconds, self._look, loop)
         return task
 

@@ -1,7 +1,8 @@
 """How the sessions of a context end: commit, rollback, close; shielded, bounded in time, in order of first use."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
@@ -43,8 +44,11 @@ async def finish(context: "Context", *, commit: bool) -> None:
         return
     context.is_open = False
     try:
-        if commit and not context.rollback_only:
-            await _commit_all(context)
+        if commit and not context.rollback_only and (work := context.transactions()):
+            await run_to_end(commit_sessions(context, work))
+            # A hook may have used a connection that had not been used before.
+            if context.lifecycle.has_commit_hooks and (work := context.transactions()):
+                await run_to_end(commit_sessions(context, work))
     finally:
         try:
             if not _close_idle(context):
@@ -139,27 +143,31 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
 
 async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
     """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
+    await _end_transactions(lifecycle, work, methodcaller("rollback"))
+
+
+async def close_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
+    """Close sessions, rolling back what is open; if that fails connections are invalidated, which is logged."""
+    await _end_transactions(lifecycle, work, methodcaller("close"))
+
+
+async def _end_transactions(
+    lifecycle: Lifecycle,
+    work: Iterable[tuple["DBConnect", AsyncSession]],
+    end: Callable[[AsyncSession], Awaitable[None]],
+) -> None:
+    interruption: BaseException | None = None
     for connect, session in work:
         held = held_connections(session)
         try:
             async with asyncio.timeout(lifecycle.finish_timeout):
-                await session.rollback()
-        except BaseException as error:
+                await end(session)
+        except BaseException as error:  # noqa: BLE001 - logged; an interruption is raised after the others are ended
             await _invalidate(lifecycle, connect, session, held, error)
             if not isinstance(error, Exception):
-                raise
-
-
-async def close_session(lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession) -> None:
-    """Close a session, rolling back what is open; if that fails its connections are invalidated, which is logged."""
-    held = held_connections(session)
-    try:
-        async with asyncio.timeout(lifecycle.finish_timeout):
-            await session.close()
-    except BaseException as error:
-        await _invalidate(lifecycle, connect, session, held, error)
-        if not isinstance(error, Exception):
-            raise
+                interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 def close_if_idle(session: AsyncSession) -> bool:
@@ -173,19 +181,13 @@ def close_if_idle(session: AsyncSession) -> bool:
     return True
 
 
-async def _commit_all(context: "Context") -> None:
-    if work := context.transactions():
-        await run_to_end(commit_sessions(context, work))
-        # A hook may have used a connection that had not been used before.
-        if context.lifecycle.has_commit_hooks and (work := context.transactions()):
-            await run_to_end(commit_sessions(context, work))
-
-
 async def _close_all(context: "Context") -> None:
-    for connect, session in context.sessions.items():
+    work = list(context.sessions.items())
+    for _, session in work:
         refuse_statements(session)
-        if not close_if_idle(session):
-            await close_session(context.lifecycle, connect, session)
+    await close_sessions(
+        context.lifecycle, [(connect, session) for connect, session in work if not close_if_idle(session)]
+    )
 
 
 def _close_idle(context: "Context") -> bool:

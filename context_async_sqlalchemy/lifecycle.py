@@ -80,8 +80,7 @@ class Lifecycle:
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""
         await self.drain(self.drain_timeout)
-        for connection in self.connections:
-            await connection.close()
+        await asyncio.gather(*(connection.close() for connection in self.connections))
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
         """Wait until no context that has a session is open.

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .completion import run_to_end
 from .connect import DBConnect
 from .context import current_context, get_db_session_from_context
-from .finishing import close_if_idle, close_session, commit_sessions, rollback_sessions
+from .finishing import close_if_idle, close_sessions, commit_sessions, rollback_sessions
 
 CurrentTransaction = Literal["commit", "rollback", "append", "raise"]
 
@@ -113,7 +113,7 @@ async def close_db_session(connect: DBConnect) -> None:
     if not connect.makes_sessions_like(session):
         context.pop(connect)
     if not close_if_idle(session):
-        await run_to_end(close_session(context.lifecycle, connect, session))
+        await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.context import context_of, open_context_for
+from context_async_sqlalchemy.context import Context, context_of, open_context_for
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 
@@ -24,7 +24,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         try:
             response = await handler(request)
         except web.HTTPException as answer:
-            await finish_by_status(context, answer.status)
+            await _finish(request, context, answer.status)
             raise
         except BaseException:
             await finish(context, commit=False)
@@ -32,13 +32,8 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         if not context.sessions:
             context.end_unused()
             return response
-        try:
-            # A handler that returned None is told so by aiohttp, later.
-            await finish_by_status(context, getattr(response, "status", 500))
-        except BaseException:
-            if response.prepared:
-                _cut(request)
-            raise
+        # A handler that returned None is told so by aiohttp, later.
+        await _finish(request, context, getattr(response, "status", 500))
         return response
 
     return db_context
@@ -72,11 +67,15 @@ def _forget_body_encoding(request: web.Request) -> None:
         writer._compress = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-def _cut(request: web.Request) -> None:
-    """Cut the connection of a response that is partly sent: the client must not take it for complete.
+async def _finish(request: web.Request, context: Context, status: int) -> None:
+    """End the context; if that fails when the response is partly sent, cut the connection.
 
-    An error-mapping middleware outside of ours would otherwise write a second status line into the body
-    (aio-libs/aiohttp#13654).
+    The client must not take the response for complete, and an error-mapping middleware outside of ours would
+    write a second status line into the body (aio-libs/aiohttp#13654).
     """
-    if request.transport is not None:
-        request.transport.abort()
+    try:
+        await finish_by_status(context, status)
+    except BaseException:
+        if request.writer.output_size > 0 and request.transport is not None:
+            request.transport.abort()
+        raise
