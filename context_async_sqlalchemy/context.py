@@ -45,8 +45,7 @@ class Context:
         self.is_open = True
         self.owner = owner
         self.lifecycle = lifecycle
-        # Ended ones are let go: tasks that start each other would chain their contexts for ever.
-        self.parent = parent if parent is not None and parent.is_open else None
+        self.parent = parent
         self.sessions: dict[DBConnect, AsyncSession] = {}
         self.rollback_only = False
         self._finisher: asyncio.Task[object] | None = None
@@ -110,6 +109,7 @@ class Context:
     def end_unused(self) -> None:
         """End a context that has no session: nothing is to be closed, and nobody waits for it."""
         self.is_open = False
+        # Tasks that start each other would chain their contexts for ever.
         self.parent = None
         self.owner = None
 

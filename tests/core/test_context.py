@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import weakref
 from unittest.mock import AsyncMock
 
 import pytest
@@ -37,10 +36,10 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
+from context_async_sqlalchemy.context import Context
 from tests.conformance.statements import write
 from tests.support.connections import in_use
 from tests.support.database import Database
-from tests.support.waiting import until
 
 
 async def test_outside_of_a_context_every_function_says_what_to_do(connection: DBConnect) -> None:
@@ -249,18 +248,28 @@ async def test_sessions_outside_of_any_context(connection: DBConnect, database: 
     assert in_use(connection) == 0
 
 
+def _live_contexts() -> int:
+    gc.collect()
+    return sum(isinstance(thing, Context) for thing in gc.get_objects())
+
+
 async def test_tasks_that_start_each_other_from_their_contexts_do_not_chain_them(connection: DBConnect) -> None:
-    ended: list[weakref.ref[AsyncSession]] = []
-    tasks: list[asyncio.Task[None]] = []
+    before = _live_contexts()
+    alive_at_the_end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    tasks: set[asyncio.Task[None]] = set()
 
     async def step(left: int) -> None:
         async with db_context():
-            ended.append(weakref.ref(await db_session(connection)))
+            await db_session(connection)
             if left:
-                tasks.append(asyncio.create_task(step(left - 1)))
+                task = asyncio.create_task(step(left - 1))
+                tasks.add(task)
+                # A task that has ended would keep its own Context, and with it one of ours.
+                task.add_done_callback(tasks.discard)
+            else:
+                await asyncio.sleep(0)
+                alive_at_the_end.set_result(_live_contexts() - before)
 
-    await step(5)
-    await until(lambda: len(tasks) == 5 and all(task.done() for task in tasks), "the last of the chain has ended")
-    tasks.clear()
-    gc.collect()
-    assert [reference() for reference in ended] == [None] * 6
+    await step(10)
+    # The one that is open, and the ended one that it was opened from.
+    assert await alive_at_the_end <= 2
