@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OLDEST_SQLALCHEMY := 2.0.56
+OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0
 
 .PHONY: demo test test-oldest lint types imports check benchmark lock clean
 
@@ -14,7 +14,7 @@ test: $(VENV)/.installed
 
 check: lint types imports test
 
-# The floor of pyproject.toml; the other tests run on the locked, newest version.
+# The floors of pyproject.toml; the other tests run on the locked, newest versions.
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest tests/core tests/conformance tests/aiohttp_adapter
 
@@ -48,7 +48,7 @@ $(VENV)-oldest/.installed: $(VENV)/.installed
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps sqlalchemy==$(OLDEST_SQLALCHEMY)
+	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps $(OLDEST)
 	touch $@
 
 clean:

@@ -11,7 +11,7 @@ from tests.conformance.service import REQUEST
 from tests.support.database import APPLICATION_NAME, Database
 
 PROGRAM = """
-    import asyncio, sys
+    import asyncio, socket, sys
     from aiohttp import web
     from sqlalchemy import text
     from context_async_sqlalchemy import DBConnect, db_session, setup_db
@@ -27,9 +27,10 @@ PROGRAM = """
     app = web.Application()
     app.router.add_get("/", handler)
     setup_db(app, [connection])
+    listener = socket.create_server(("127.0.0.1", 0))
     web.run_app(
-        app, host="127.0.0.1", port=0, handler_cancellation=sys.argv[3] == "True", shutdown_timeout=0.1,
-        print=lambda *line: print(*line, flush=True),
+        app, sock=listener, handler_cancellation=sys.argv[3] == "True", shutdown_timeout=0.1,
+        print=lambda *_: print(listener.getsockname()[1], flush=True),
     )
 """
 
@@ -42,8 +43,7 @@ async def test_sigterm_leaves_nothing_behind(database: Database, handler_cancell
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    line = (await process.stdout.readline()).decode()
-    port = int(line.split("127.0.0.1:")[1].split()[0].rstrip("/"))
+    port = int(await process.stdout.readline())
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
     await database.wait_for_backends("state = 'idle in transaction'")

@@ -76,6 +76,15 @@ async def test_a_mapper_outside_maps_a_failing_commit(service: Service) -> None:
         assert await client.get() == (409, "IntegrityError")
 
 
+async def test_a_mapper_inside_does_not_see_a_failing_commit(service: Service) -> None:
+    async def handler(_exchange: Exchange) -> Reply:
+        await run(service.connection, FAILING_COMMIT)
+        return Reply()
+
+    async with service.running(handler, map_errors="inside") as client:
+        assert (await client.get())[0] == 500
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 async def test_a_failing_commit_at_header_time_is_a_well_formed_500(service: Service, compressed: bool) -> None:
     async def handler(exchange: Exchange) -> None:
