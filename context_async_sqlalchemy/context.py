@@ -154,6 +154,11 @@ def current_context() -> Context:
     return context
 
 
+def make_current(context: Context | None) -> None:
+    """Make a context the current one, or none: for a framework that runs many requests in one task."""
+    _current.set(context)
+
+
 def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
     """Open a context for a framework's request in the request's own task, and never leave it.
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Transaction
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
@@ -75,18 +75,18 @@ def refuse_statements(session: AsyncSession) -> None:
         session.sync_session.get_bind = _refuse  # type: ignore[method-assign]
 
 
-def held_connections(session: AsyncSession) -> list[Connection]:
-    """Return the connections that a session's transaction holds, without asking for one.
+def held_connections(session: AsyncSession) -> list[tuple[Connection, Transaction]]:
+    """Return the connections that a session's transaction holds, with what it has begun there.
 
     SQLAlchemy has no public way to do so: ``Session.connection()`` would take one where there is none, and an
-    ``after_begin`` event costs every transaction about 1 %. Only a session that could not be closed is asked.
+    ``after_begin`` event costs every transaction about 1 %. Only a session that is rolled back is asked.
     """
     sync_session = sync_session_of(session)
     transaction = sync_session.get_transaction() if sync_session is not None else None
     if transaction is None:
         return []
     entries: dict[Any, tuple[Any, ...]] = getattr(transaction, "_connections", None) or {}
-    return [entry[0] for key, entry in entries.items() if isinstance(key, Connection)]
+    return [(entry[0], entry[1]) for key, entry in entries.items() if isinstance(key, Connection)]
 
 
 def give_back_what_comes_late(session: AsyncSession) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from operator import methodcaller
 from typing import TYPE_CHECKING
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RootTransaction, Transaction
+from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .connect import DBConnect
     from .context import Context
 
-Work = list[tuple["DBConnect", AsyncSession]]
+Entry = tuple["DBConnect", AsyncSession]
+Work = list[Entry]
+Held = list[tuple[Connection, Transaction]]
 
 
 async def finish(context: "Context", *, commit: bool) -> None:
@@ -68,7 +70,7 @@ async def finish_by_status(context: "Context", status: int) -> None:
         context.end()
         return
     try:
-        commit = context.lifecycle.commit_on(status)
+        commit = not context.rollback_only and context.lifecycle.commit_on(status)
     except BaseException:
         await finish(context, commit=False)
         raise
@@ -93,7 +95,7 @@ async def release_by_status(context: "Context", status: int) -> None:
     ]
     if not work:
         return
-    if context.lifecycle.commit_on(status) and not context.rollback_only:
+    if not context.rollback_only and context.lifecycle.commit_on(status):
         await run_to_end(commit_sessions(context, work))
     else:
         await run_to_end(rollback_sessions(context.lifecycle, work))
@@ -129,9 +131,8 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
         except BaseException as failure:
             was_too_long = lifecycle.commit_watch.leave(task)
             error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if was_too_long else failure
-            # After a failed COMMIT SQLAlchemy takes the transaction for ended and close() would return the
-            # connection with it still open on the server: only rollback() ends it.
-            await rollback_sessions(lifecycle, work[position:])
+            await _roll_back_after(failure, lifecycle, work[position])
+            await rollback_sessions(lifecycle, work[position + 1 :])
             if position > 0:
                 names = [connection.name for connection, _ in work]
                 raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
@@ -141,33 +142,65 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
         lifecycle.commit_watch.leave(task)
 
 
-async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
+async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
     """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
-    await _end_transactions(lifecycle, work, methodcaller("rollback"))
+    await _end_transactions(lifecycle, work, _roll_back)
 
 
-async def close_sessions(lifecycle: Lifecycle, work: Iterable[tuple["DBConnect", AsyncSession]]) -> None:
+async def close_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
     """Close sessions, rolling back what is open; if that fails connections are invalidated, which is logged."""
-    await _end_transactions(lifecycle, work, methodcaller("close"))
+    await _end_transactions(lifecycle, work, _close)
 
 
 async def _end_transactions(
-    lifecycle: Lifecycle,
-    work: Iterable[tuple["DBConnect", AsyncSession]],
-    end: Callable[[AsyncSession], Awaitable[None]],
+    lifecycle: Lifecycle, work: Iterable[Entry], end: Callable[[AsyncSession, Held], Awaitable[None]]
 ) -> None:
     interruption: BaseException | None = None
-    for connect, session in work:
+    for entry in work:
+        _, session = entry
         held = held_connections(session)
         try:
             async with asyncio.timeout(lifecycle.finish_timeout):
-                await end(session)
+                await end(session, held)
         except BaseException as error:  # noqa: BLE001 - logged; an interruption is raised after the others are ended
-            await _invalidate(lifecycle, connect, session, held, error)
+            await _invalidate(lifecycle, entry, held, error)
             if not isinstance(error, Exception):
                 interruption = error
     if interruption is not None:
         raise interruption
+
+
+async def _close(session: AsyncSession, _held: Held) -> None:
+    await session.close()
+
+
+async def _roll_back(session: AsyncSession, held: Held) -> None:
+    if held:
+        # First on the server: Session.rollback() returns a connection to its pool also when the ROLLBACK has failed,
+        # with another task's statement still running on it.
+        await session.run_sync(lambda _: _roll_back_on_the_server(held))
+    await session.rollback()
+
+
+def _roll_back_on_the_server(held: Held) -> None:
+    for connection, transaction in held:
+        # Not what is nested in somebody else's transaction; and by the dialect, as Transaction.rollback() would make
+        # Session.rollback() warn.
+        if type(transaction) is RootTransaction and transaction.is_active:
+            connection.dialect.do_rollback(connection.connection)
+
+
+async def _roll_back_after(failure: BaseException, lifecycle: Lifecycle, entry: Entry) -> None:
+    """Roll a session back whose commit has failed.
+
+    SQLAlchemy takes the transaction for ended then, whether it is or not. SQLite's is not: only ``rollback()`` ends
+    it, ``close()`` would return the connection with it. And if the driver has refused, another task may be using the
+    connection.
+    """
+    if isinstance(failure, InterfaceError):
+        await _invalidate(lifecycle, entry, held_connections(entry[1]), failure)
+    else:
+        await rollback_sessions(lifecycle, [entry])
 
 
 def close_if_idle(session: AsyncSession) -> bool:
@@ -204,23 +237,22 @@ def _close_idle(context: "Context") -> bool:
     return True
 
 
-async def _invalidate(
-    lifecycle: Lifecycle, connect: "DBConnect", session: AsyncSession, held: list[Connection], error: BaseException
-) -> None:
-    """Throw away the connections of a session that could not be rolled back or closed.
+async def _invalidate(lifecycle: Lifecycle, entry: Entry, held: Held, error: BaseException) -> None:
+    """Throw away the connections of a session that could not be ended.
 
     A left-over task is in the middle of a statement on one of them, or the server does not answer: a
     connection that went back to the pool in that state would fail the next request.
     """
+    connect, session = entry
     logger.error(
-        "the session of %r could not be rolled back (%r): its connection is invalidated. Either a task that "
+        "the session of %r could not be ended (%r): its connection is invalidated. Either a task that "
         "outlived its request is still using the session, or the database did not answer within %g s",
         connect.name,
         error,
         lifecycle.finish_timeout,
     )
     give_back_what_comes_late(session)
-    for connection in held:
+    for connection, _ in held:
         if not connection.closed and not connection.invalidated:
             await _attempt(connect, session, connection)
     try:

@@ -5,10 +5,11 @@ import pytest
 from context_async_sqlalchemy import DBConnect
 from tests.conformance.aiohttp_driver import AiohttpDriver
 from tests.conformance.driver import Driver
+from tests.conformance.sanic_driver import SanicDriver
 from tests.conformance.service import Service
 from tests.support.database import Database
 
-DRIVERS: list[type[Driver]] = [AiohttpDriver]
+DRIVERS: list[type[Driver]] = [AiohttpDriver, SanicDriver]
 
 
 @pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)

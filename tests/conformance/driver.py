@@ -78,6 +78,10 @@ class Driver(ABC):
     """One framework under test."""
 
     name: str
+    handler_accepts_websockets = True
+    """Whether a handler runs before the handshake of a websocket; else the framework has shaken hands by then."""
+    maps_failing_commits_inside = False
+    """Whether an error mapper that stands inside sees a commit that fails."""
 
     @abstractmethod
     def serving(self, setup: Setup) -> AbstractAsyncContextManager[int]:

@@ -64,7 +64,7 @@ class Client:
     @asynccontextmanager
     async def websocket(self) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
         """Open a websocket to the handler."""
-        async with self._session.ws_connect(self._url) as websocket:
+        async with self._session.ws_connect(f"{self._url}websocket") as websocket:
             yield websocket
 
     @asynccontextmanager

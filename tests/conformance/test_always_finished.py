@@ -7,7 +7,7 @@ import anyio
 import pytest
 from sqlalchemy import make_url
 
-from context_async_sqlalchemy import ContextClosedError, db_session
+from context_async_sqlalchemy import ContextClosedError, commit_db_session, db_session, rollback_db_session
 from tests.conformance.driver import Exchange, Reply, Setup
 from tests.conformance.service import REQUEST, Service
 from tests.conformance.statements import run, write
@@ -179,6 +179,36 @@ async def test_a_child_task_still_executing_when_its_sibling_fails(
             assert isinstance(children[0].exception(), Exception)
     assert "its connection is invalidated" in caplog.text
     assert await service.database.notes() == []
+
+
+@pytest.mark.parametrize("then", ["returns", "raises", "commits early", "rolls back early"])
+async def test_the_next_request_does_not_get_a_connection_that_a_left_over_task_is_using(
+    service: Service, then: str
+) -> None:
+    connection = connect_to(service.database.url, pool_size=1)
+    children: list[asyncio.Task[None]] = []
+
+    async def handler(_exchange: Exchange) -> Reply:
+        if children:
+            await write(connection, "by the next request")
+            return Reply()
+        await write(connection, "discarded")
+        children.append(asyncio.create_task(run(connection, SLEEP)))
+        await service.database.wait_for_statement("pg_sleep")
+        if then == "raises":
+            raise ZeroDivisionError
+        if then == "commits early":
+            await commit_db_session(connection)
+        if then == "rolls back early":
+            await rollback_db_session(connection)
+        return Reply()
+
+    async with service.running(handler, connections=[connection]) as client:
+        assert (await client.get())[0] == (200 if then == "rolls back early" else 500)
+        assert (await client.get())[0] == 200
+        await asyncio.wait(children)
+        assert children[0].exception() is not None
+    assert await service.database.notes() == ["by the next request"]
 
 
 async def test_a_child_task_that_waits_for_a_connection_when_the_context_ends(service: Service) -> None:

@@ -86,7 +86,6 @@ async def test_branches_of_a_gather_have_contexts_of_their_own(service: Service)
 
 async def test_a_websocket_uses_a_context_per_message_and_holds_nothing_between(service: Service) -> None:
     async def handler(exchange: Exchange) -> None:
-        await write(service.connection, "handshake")
         websocket = await exchange.websocket()
         while (message := await websocket.receive()) is not None:
             try:
@@ -100,9 +99,27 @@ async def test_a_websocket_uses_a_context_per_message_and_holds_nothing_between(
                 await websocket.send("saved")
 
     async with service.running(handler) as client, client.websocket() as websocket:
-        assert await service.database.notes() == ["handshake"]
         for message, answer in (("first", "saved"), ("bad", "failed"), ("second", "saved")):
             await websocket.send_str(message)
             assert await websocket.receive_str() == answer
             assert in_use(service.connection) == 0
-    assert await service.database.notes() == ["first", "handshake", "second"]
+    assert await service.database.notes() == ["first", "second"]
+
+
+async def test_what_a_websocket_handler_writes_outside_of_a_block_is_committed(service: Service) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await write(service.connection, "before the handshake, or as soon as possible")
+        websocket = await exchange.websocket()
+        await websocket.send("accepted")
+        await websocket.receive()
+
+    async with service.running(handler) as client:
+        async with client.websocket() as websocket:
+            assert await websocket.receive_str() == "accepted"
+            if service.driver.handler_accepts_websockets:
+                assert len(await service.database.notes()) == 1
+                assert in_use(service.connection) == 0
+            await websocket.send_str("go on")
+            await websocket.receive()
+        await service.nothing_is_held()
+        assert len(await service.database.notes()) == 1

@@ -1,0 +1,85 @@
+"""Setting a Sanic application up: the signals that see every end of a request, and what happens when it stops."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sanic import Sanic
+from sanic.signals import Event
+
+from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.lifecycle import (
+    DEFAULT_DRAIN_TIMEOUT,
+    DEFAULT_FINISH_TIMEOUT,
+    AfterCommitCallback,
+    BeforeCommitCallback,
+    CommitRule,
+    Lifecycle,
+    commits_below_400,
+)
+
+from .request_context import RequestContexts
+
+# Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
+_FIRST = 1000
+
+
+def setup_db(
+    app: Sanic[Any, Any],
+    connections: Iterable[DBConnect],
+    *,
+    commit_on: CommitRule = commits_below_400,
+    before_commit: BeforeCommitCallback | None = None,
+    after_commit: AfterCommitCallback | None = None,
+    finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
+    drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+) -> None:
+    """Give every request of a Sanic application a database context.
+
+    Args:
+        app: the application, before it starts.
+        connections: made in each worker at the first use, disposed of when the worker stops.
+        commit_on: given a response's status, whether it commits; by default those below 400.
+        before_commit: awaited with the session before each commit; an exception prevents the commit.
+        after_commit: awaited with the session after each commit, before the response is sent.
+        finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
+        drain_timeout: seconds that shutdown waits for requests that are still finishing.
+
+    Raises:
+        TypeError: ``app`` is no ``Sanic``, or an element of ``connections`` no DBConnect.
+        ValueError: a connection is given twice, or a time limit is not positive.
+        RuntimeError: the application has started, or was set up before.
+
+    """
+    _require_changeable(app)
+    lifecycle = Lifecycle(
+        connections,
+        commit_on=commit_on,
+        before_commit=before_commit,
+        after_commit=after_commit,
+        finish_timeout=finish_timeout,
+        drain_timeout=drain_timeout,
+    )
+    contexts = RequestContexts(lifecycle)
+
+    async def shut_down(_app: Sanic[Any, Any]) -> None:
+        await lifecycle.shut_down()
+
+    app.ctx.db_lifecycle = lifecycle
+    app.signal(Event.HTTP_LIFECYCLE_HANDLE, priority=_FIRST)(contexts.open)
+    app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(contexts.fail)
+    app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(contexts.finish)
+    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST)(contexts.finish_websocket)
+    # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
+    app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
+
+
+def _require_changeable(app: object) -> None:
+    if not isinstance(app, Sanic):
+        raise TypeError(f"setup_db takes a Sanic application, got {app!r}")
+    if app.state.is_started:
+        raise RuntimeError(
+            "setup_db was called after the application had started, when Sanic ignores new signals without a word: "
+            "call it where the application is made, not in a listener"
+        )
+    if hasattr(app.ctx, "db_lifecycle"):
+        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")

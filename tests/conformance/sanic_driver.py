@@ -1,0 +1,131 @@
+"""The conformance cases on Sanic's own server."""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sanic import Request, Sanic, SanicException, Websocket, response
+from sanic.exceptions import NotFound
+
+from context_async_sqlalchemy import setup_db
+from tests.conformance.driver import Driver, Exchange, Reply, Setup, Stream, WebSocket
+
+AnyRequest = Request[Any, Any]
+
+_numbers = itertools.count()
+
+
+class _SanicStream(Stream):
+    def __init__(self, sent: response.HTTPResponse) -> None:
+        self._sent = sent
+
+    async def write(self, data: bytes) -> None:
+        await self._sent.send(data)
+
+
+class _SanicWebSocket(WebSocket):
+    def __init__(self, websocket: Websocket) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | None:
+        message = await self._websocket.recv()
+        return None if message is None else str(message)
+
+    async def send(self, message: str) -> None:
+        await self._websocket.send(message)
+
+
+class _SanicExchange(Exchange):
+    def __init__(self, request: AnyRequest, websocket: Websocket | None = None) -> None:
+        self._request = request
+        self._websocket = websocket
+
+    async def stream(self, status: int = 200, *, compressed: bool = False) -> Stream:  # noqa: ARG002 - Sanic has none
+        sent = await self._request.respond(status=status)
+        # Sanic sends the headers with the first piece, even an empty one.
+        await sent.send(b"")
+        return _SanicStream(sent)
+
+    async def websocket(self) -> WebSocket:
+        assert self._websocket is not None
+        return _SanicWebSocket(self._websocket)
+
+    def answer_by_raising(self, status: int) -> BaseException:
+        if status == 404:
+            return NotFound()
+        return SanicException("answered by raising", status_code=status)
+
+
+class SanicDriver(Driver):
+    """Sanic's own server, on the loop of the test."""
+
+    name = "sanic"
+    handler_accepts_websockets = False
+    # Sanic has error handlers in place of mapping middlewares, and they see whatever is raised.
+    maps_failing_commits_inside = True
+
+    def __init__(self) -> None:
+        self._app: Sanic[Any, Any] | None = None
+
+    @asynccontextmanager
+    async def serving(self, setup: Setup) -> AsyncGenerator[int]:
+        app: Sanic[Any, Any] = Sanic(f"conformance-{next(_numbers)}", configure_logging=False)
+        self._app = app
+        app.config.GRACEFUL_SHUTDOWN_TIMEOUT = setup.grace
+        app.config.ACCESS_LOG = False
+        # Sanic rewrites its own methods at start, and cannot do so twice in one process.
+        app.config.TOUCHUP = False
+
+        async def handle(request: AnyRequest) -> response.HTTPResponse | None:
+            reply = await setup.handler(_SanicExchange(request))
+            return response.text(reply.body, status=reply.status) if isinstance(reply, Reply) else None
+
+        async def handle_websocket(request: AnyRequest, websocket: Websocket) -> None:
+            await setup.handler(_SanicExchange(request, websocket))
+
+        app.add_route(handle, "/mounted/" if setup.mounted else "/", methods=["GET", "POST"])
+        app.add_websocket_route(handle_websocket, "/websocket")
+        if setup.map_errors is not None:
+
+            async def answer_409(_request: AnyRequest, error: Exception) -> response.HTTPResponse:
+                return response.text(type(error).__name__, status=409)
+
+            app.error_handler.add(Exception, answer_409)
+        setup_db(app, setup.connections, **setup.options)
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = await app.create_server(sock=listener, return_asyncio_server=True, access_log=False)
+        assert server is not None
+        await server.startup()
+        await server.before_start()
+        await server.after_start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            await _stop(app, server, setup.grace)
+
+    def live_contexts(self) -> int:
+        assert self._app is not None
+        return len(self._app.ctx.db_lifecycle.live)
+
+
+async def _stop(app: Sanic[Any, Any], server: Any, grace: float) -> None:
+    """Stop as Sanic's own ``serve`` does: a grace for requests in flight, then their connections are closed."""
+    await server.before_stop()
+    server.close()
+    loop = asyncio.get_running_loop()
+    for connection in server.connections:
+        connection.close_if_idle()
+    deadline = loop.time() + grace
+    while server.connections and loop.time() < deadline:  # noqa: ASYNC110 - as Sanic's own `serve` waits
+        await asyncio.sleep(0.01)
+    for connection in list(server.connections):
+        if hasattr(connection, "websocket") and connection.websocket:
+            connection.websocket.fail_connection(code=1001)
+        else:
+            connection.abort()
+    app.set_serving(False)
+    await server.after_stop()
+    Sanic.unregister_app(app)
