@@ -73,9 +73,10 @@ def setup_db(
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 
 
-def _require_changeable(app: object) -> None:
-    if not isinstance(app, Sanic):
-        raise TypeError(f"setup_db takes a Sanic application, got {app!r}")
+def _require_changeable(candidate: object) -> None:
+    if not isinstance(candidate, Sanic):
+        raise TypeError(f"setup_db takes a Sanic application, got {candidate!r}")
+    app: Any = candidate
     if app.state.is_started:
         raise RuntimeError(
             "setup_db was called after the application had started, when Sanic ignores new signals without a word: "

@@ -160,7 +160,7 @@ def _release_before_headers(context: RequestContext, request: Any) -> None:
     if stream is None or stream.stage is not Stage.HANDLER:
         return
     # HTTP/1 keeps the function of the moment in `response_func`; HTTP/3 and ASGI have a method `send`.
-    name = "response_func" if hasattr(type(stream), "response_func") else "send"
+    name = "response_func" if hasattr(stream, "response_func") else "send"
     send_headers: Send = getattr(stream, name)
 
     async def release_and_send(*args: Any, **kwargs: Any) -> None:

@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 
 class _SanicStream(Stream):
-    def __init__(self, sent: response.HTTPResponse) -> None:
+    def __init__(self, sent: Any) -> None:
         self._sent = sent
 
     async def write(self, data: bytes) -> None:
@@ -44,7 +44,8 @@ class _SanicExchange(Exchange):
         self._websocket = websocket
 
     async def stream(self, status: int = 200, *, compressed: bool = False) -> Stream:  # noqa: ARG002 - Sanic has none
-        sent = await self._request.respond(status=status)
+        request: Any = self._request
+        sent = await request.respond(status=status)
         # Sanic sends the headers with the first piece, even an empty one.
         await sent.send(b"")
         return _SanicStream(sent)
@@ -72,7 +73,7 @@ class SanicDriver(Driver):
 
     @asynccontextmanager
     async def serving(self, setup: Setup) -> AsyncGenerator[int]:
-        app: Sanic[Any, Any] = Sanic(f"conformance-{next(_numbers)}", configure_logging=False)
+        app: Any = Sanic(f"conformance-{next(_numbers)}", configure_logging=False)
         self._app = app
         app.config.GRACEFUL_SHUTDOWN_TIMEOUT = setup.grace
         app.config.ACCESS_LOG = False
@@ -96,8 +97,7 @@ class SanicDriver(Driver):
             app.error_handler.add(Exception, answer_409)
         setup_db(app, setup.connections, **setup.options)
         listener = socket.create_server(("127.0.0.1", 0))
-        server = await app.create_server(sock=listener, return_asyncio_server=True, access_log=False)
-        assert server is not None
+        server: Any = await app.create_server(sock=listener, return_asyncio_server=True, access_log=False)
         await server.startup()
         await server.before_start()
         await server.after_start()
@@ -111,7 +111,7 @@ class SanicDriver(Driver):
         return len(self._app.ctx.db_lifecycle.live)
 
 
-async def _stop(app: Sanic[Any, Any], server: Any, grace: float) -> None:
+async def _stop(app: Any, server: Any, grace: float) -> None:
     """Stop as Sanic's own ``serve`` does: a grace for requests in flight, then their connections are closed."""
     await server.before_stop()
     server.close()
@@ -128,4 +128,4 @@ async def _stop(app: Sanic[Any, Any], server: Any, grace: float) -> None:
             connection.abort()
     app.set_serving(False)
     await server.after_stop()
-    Sanic.unregister_app(app)
+    app.unregister_app(app)

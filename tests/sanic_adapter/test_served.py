@@ -1,0 +1,71 @@
+"""A Sanic application in a process of its own: on Sanic's server with TouchUp and uvloop, and on an ASGI server."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from tests.support.database import Database
+from tests.support.waiting import until_async
+
+pytestmark = pytest.mark.parametrize("server", ["sanic", "asgi"])
+
+
+@asynccontextmanager
+async def _serving(
+    server: str, database: Database
+) -> AsyncGenerator[tuple[aiohttp.ClientSession, asyncio.subprocess.Process]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.sanic_adapter.served", server, database.url, str(port)
+    )
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+
+            async def answers() -> bool:
+                try:
+                    async with client.get("/nowhere") as response:
+                        return response.status == 404
+                except aiohttp.ClientConnectionError:
+                    return False
+
+            await until_async(answers, "the application is served")
+            yield client, process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 20)
+
+
+async def test_how_requests_end(server: str, database: Database) -> None:
+    async with _serving(server, database) as (client, _):
+        for _ in range(2):
+            async with client.get("/written") as response:
+                assert response.status == 200
+        async with client.get("/failing") as response:
+            assert response.status == 500
+        async with client.get("/failing_stream") as response:
+            assert response.status == 500
+        async with client.get("/streamed") as response:
+            assert await response.read() == b"started done"
+    assert await database.notes() == ["after the headers", "before the headers", "kept", "kept"]
+    assert await database.notes("unique_notes") == []
+    await database.wait_for_backends("true", count=0)
+
+
+async def test_a_request_in_flight_at_a_shutdown(server: str, database: Database) -> None:
+    async with _serving(server, database) as (client, process):
+        request = asyncio.create_task(client.get("/stuck"))
+        await database.wait_for_backends("state = 'idle in transaction'")
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 20)
+        with pytest.raises((aiohttp.ClientError, AssertionError)):
+            assert (await request).status < 500
+    await database.wait_for_backends("true", count=0)
+    assert await database.notes() == []
