@@ -50,6 +50,7 @@ def setup_db(
         RuntimeError: the application has started, or was set up before.
 
     """
+    _require_sanic(app)
     _require_changeable(app)
     lifecycle = Lifecycle(
         connections,
@@ -73,10 +74,12 @@ def setup_db(
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 
 
-def _require_changeable(candidate: object) -> None:
+def _require_sanic(candidate: object) -> None:
     if not isinstance(candidate, Sanic):
         raise TypeError(f"setup_db takes a Sanic application, got {candidate!r}")
-    app: Any = candidate
+
+
+def _require_changeable(app: Sanic[Any, Any]) -> None:
     if app.state.is_started:
         raise RuntimeError(
             "setup_db was called after the application had started, when Sanic ignores new signals without a word: "

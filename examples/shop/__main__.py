@@ -10,7 +10,7 @@ import sys
 
 from rich.console import Console
 
-from examples.shop import aiohttp_app
+from examples.shop import aiohttp_app, sanic_app
 from examples.shop.checks import ErrorLog, find_problems, orders_answered
 from examples.shop.domain import Shop
 from examples.shop.load import PAY_EARLY, PAY_LATE, Phase
@@ -20,7 +20,7 @@ from examples.shop.report import run_and_show
 from examples.shop.startup import HOST, CannotStartError, bind, postgres, shop_database
 from examples.shop.summary import summarize
 
-_SERVING = {"aiohttp": aiohttp_app.serving}
+_SERVING = {"aiohttp": aiohttp_app.serving, "sanic": sanic_app.serving}
 _DEFAULT_SECONDS = 20.0
 _WARM_UP_SHARE = 0.1
 _LARGEST_PORT = 65535

@@ -2,15 +2,14 @@
 
 import asyncio
 
-from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp import ClientSession
 
 from context_async_sqlalchemy import DBConnect, db_context
 from examples.shop import repository
 from examples.shop.payment import PaymentProvider
 from examples.shop.pool import pool_of
 
-Client = TestClient[web.Request, web.Application]
+Client = ClientSession
 
 
 class GatedPayments(PaymentProvider):

@@ -25,7 +25,7 @@ SHORT_LOAD_THEN_OPEN = "import examples.shop.__main__ as m, sys; m._DEFAULT_SECO
         (["--duration", "0"], "'0' is not a positive number of seconds"),
         (["--duration", "nan"], "'nan' is not a positive number of seconds"),
         (["--port", "65536"], "'65536' is not a port from 0 to 65535"),
-        (["--framework", "fortran"], "(choose from aiohttp)"),
+        (["--framework", "fortran"], "(choose from aiohttp, sanic)"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -36,7 +36,7 @@ def test_bad_arguments_are_refused(
         main()
     assert ended.value.code == 2
     # Python 3.11 quotes the choices, later ones do not.
-    assert message in capsys.readouterr().err.replace("'aiohttp'", "aiohttp")
+    assert message in capsys.readouterr().err.replace("'aiohttp', 'sanic'", "aiohttp, sanic")
 
 
 def test_a_taken_port_is_told_with_the_remedy(
@@ -91,8 +91,10 @@ def read_until(demo: subprocess.Popen[str], end: str) -> str:
     return read
 
 
-def test_the_demo_ends_by_itself_and_tells_what_it_found(database_url: str) -> None:
-    with start_demo("-m", "examples.shop", "--duration", "2", environment={"DATABASE_URL": database_url}) as demo:
+@pytest.mark.parametrize("framework", ["aiohttp", "sanic"])
+def test_the_demo_ends_by_itself_and_tells_what_it_found(database_url: str, framework: str) -> None:
+    arguments = ("-m", "examples.shop", "--duration", "2", "--framework", framework)
+    with start_demo(*arguments, environment={"DATABASE_URL": database_url}) as demo:
         shown, _ = demo.communicate()
     assert demo.returncode == 0, shown
     assert "Held while paying: " in shown
