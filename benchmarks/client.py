@@ -46,15 +46,19 @@ class ServerUnderTest:
 
 
 @asynccontextmanager
-async def server_under_test(url: str, core: int | None) -> AsyncGenerator[ServerUnderTest]:
+async def server_under_test(
+    url: str, core: int | None, module: str = "benchmarks.server", *arguments: str
+) -> AsyncGenerator[ServerUnderTest]:
     """Start a server process, on a core of its own where there are two.
 
     Args:
         url: the database.
         core: the processor that the server is pinned to.
+        module: the server's program.
+        arguments: its other arguments.
 
     """
-    command = [sys.executable, "-m", "benchmarks.server", "--url", url]
+    command = [sys.executable, "-m", module, "--url", url, *arguments]
     if core is not None:
         command += ["--core", str(core)]
     process = await asyncio.create_subprocess_exec(
@@ -71,6 +75,8 @@ async def server_under_test(url: str, core: int | None) -> AsyncGenerator[Server
         yield ServerUnderTest(ports)
     finally:
         process.stdin.close()
+        if arguments:
+            process.terminate()
         await process.wait()
 
 

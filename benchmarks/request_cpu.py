@@ -10,9 +10,11 @@ import argparse
 import asyncio
 import os
 import statistics
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks.client import separate_cores, server_under_test
+from benchmarks.client import ServerUnderTest, separate_cores, server_under_test
 from local_postgres import database_server
 
 
@@ -34,7 +36,25 @@ COMPARISONS = (
 )
 
 
-async def _measure(url: str, processes: int, rounds: int, requests: int) -> None:
+@asynccontextmanager
+async def _servers(
+    framework: str, comparison: Comparison, url: str, core: int | None
+) -> AsyncGenerator[dict[str, ServerUnderTest]]:
+    """Start what serves the two applications: one process on aiohttp; two on Sanic, which has one in a process."""
+    async with AsyncExitStack() as stack:
+        names = (comparison.baseline, comparison.candidate)
+        if framework == "aiohttp":
+            server = await stack.enter_async_context(server_under_test(url, core))
+            yield dict.fromkeys(names, server)
+        else:
+            module = "benchmarks.sanic_server"
+            yield {
+                name: await stack.enter_async_context(server_under_test(url, core, module, "--application", name))
+                for name in names
+            }
+
+
+async def _measure(framework: str, url: str, processes: int, rounds: int, requests: int) -> None:
     cores = separate_cores()
     if cores is not None:
         os.sched_setaffinity(0, cores[1])
@@ -42,15 +62,17 @@ async def _measure(url: str, processes: int, rounds: int, requests: int) -> None
         block = requests * comparison.block
         samples: dict[str, list[float]] = {comparison.baseline: [], comparison.candidate: []}
         for process in range(processes):
-            async with server_under_test(url, cores and cores[0]) as server:
-                for application in samples:
+            async with _servers(framework, comparison, url, cores and cores[0]) as servers:
+                for application, server in servers.items():
                     await server.load(application, comparison.path, block)
                 for round_number in range(rounds):
                     order = list(samples)
                     if (round_number + process) % 2:
                         order.reverse()
                     for application in order:
-                        samples[application].append(await server.cpu_per_request(application, comparison.path, block))
+                        samples[application].append(
+                            await servers[application].cpu_per_request(application, comparison.path, block)
+                        )
         _report(comparison, samples[comparison.baseline], samples[comparison.candidate])
 
 
@@ -76,12 +98,13 @@ def _quiet(samples: list[float]) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--framework", choices=["aiohttp", "sanic"], default="aiohttp")
     parser.add_argument("--processes", type=int, default=3, help="server processes, one after another")
     parser.add_argument("--rounds", type=int, default=40, help="pairs of blocks in each process")
     parser.add_argument("--requests", type=int, default=240, help="requests in a block")
     arguments = parser.parse_args()
     with database_server() as url:
-        asyncio.run(_measure(url, arguments.processes, arguments.rounds, arguments.requests))
+        asyncio.run(_measure(arguments.framework, url, arguments.processes, arguments.rounds, arguments.requests))
 
 
 if __name__ == "__main__":

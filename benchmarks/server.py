@@ -106,7 +106,8 @@ APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
 }
 
 
-async def _fill(url: str) -> None:
+async def fill(url: str) -> None:
+    """Make the table, with its two rows."""
     engine: AsyncEngine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(metadata.drop_all)
@@ -116,7 +117,7 @@ async def _fill(url: str) -> None:
 
 
 async def _serve(url: str, stop: Callable[[], Awaitable[None]]) -> None:
-    await _fill(url)
+    await fill(url)
     runners: list[web.AppRunner] = []
     for name, make in APPLICATIONS.items():
         runner = web.AppRunner(make(url), access_log=None)

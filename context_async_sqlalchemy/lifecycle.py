@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,6 +27,16 @@ _FIRST_ERROR_STATUS = 400
 def commits_below_400(status: int) -> bool:
     """Tell whether a response with this HTTP status commits: the rule unless ``commit_on`` replaces it."""
     return status < _FIRST_ERROR_STATUS
+
+
+class LifecycleOptions(TypedDict, total=False):
+    """The options of every framework's ``setup_db``; :class:`Lifecycle` documents them."""
+
+    commit_on: CommitRule
+    before_commit: BeforeCommitCallback | None
+    after_commit: AfterCommitCallback | None
+    finish_timeout: float
+    drain_timeout: float
 
 
 class Lifecycle:

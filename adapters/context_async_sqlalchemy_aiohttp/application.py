@@ -1,19 +1,12 @@
 """Setting an aiohttp application up: where the middleware goes, and what happens when the application stops."""
 
 from collections.abc import AsyncIterator, Iterable
+from typing import Unpack
 
 from aiohttp import web
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import (
-    DEFAULT_DRAIN_TIMEOUT,
-    DEFAULT_FINISH_TIMEOUT,
-    AfterCommitCallback,
-    BeforeCommitCallback,
-    CommitRule,
-    Lifecycle,
-    commits_below_400,
-)
+from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .middleware import db_context_middleware, release_before_headers
 
@@ -24,12 +17,8 @@ def setup_db(
     app: web.Application,
     connections: Iterable[DBConnect],
     *,
-    commit_on: CommitRule = commits_below_400,
-    before_commit: BeforeCommitCallback | None = None,
-    after_commit: AfterCommitCallback | None = None,
-    finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
-    drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
     position: int | None = None,
+    **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of an aiohttp application a database context.
 
@@ -37,13 +26,10 @@ def setup_db(
         app: the application, before it starts and before ``parent.add_subapp(prefix, app)``. A sub-application
             of one that is set up needs no call of its own; with one, the request has the parent's context.
         connections: disposed of when the application stops, after its last request has finished.
-        commit_on: given a response's status, whether it commits; by default those below 400.
-        before_commit: awaited with the session before each commit; an exception prevents the commit.
-        after_commit: awaited with the session after each commit, before the response is sent.
-        finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
-        drain_timeout: seconds that shutdown waits for requests that are still finishing.
         position: index in ``app.middlewares``, 0 being the outermost. By default outermost, but inside of
             leading OpenTelemetry middlewares, so that the commit is part of the request's span.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+            :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
         TypeError: ``app`` is no ``web.Application``, or an element of ``connections`` no DBConnect.
@@ -52,14 +38,7 @@ def setup_db(
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(
-        connections,
-        commit_on=commit_on,
-        before_commit=before_commit,
-        after_commit=after_commit,
-        finish_timeout=finish_timeout,
-        drain_timeout=drain_timeout,
-    )
+    lifecycle = Lifecycle(connections, **options)
 
     async def shut_down_after_requests(_app: web.Application) -> AsyncIterator[None]:
         yield

@@ -1,21 +1,13 @@
 """Setting a Sanic application up: the signals that see every end of a request, and what happens when it stops."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import (
-    DEFAULT_DRAIN_TIMEOUT,
-    DEFAULT_FINISH_TIMEOUT,
-    AfterCommitCallback,
-    BeforeCommitCallback,
-    CommitRule,
-    Lifecycle,
-    commits_below_400,
-)
+from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .request_context import RequestContexts
 
@@ -26,23 +18,15 @@ _FIRST = 1000
 def setup_db(
     app: Sanic[Any, Any],
     connections: Iterable[DBConnect],
-    *,
-    commit_on: CommitRule = commits_below_400,
-    before_commit: BeforeCommitCallback | None = None,
-    after_commit: AfterCommitCallback | None = None,
-    finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
-    drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+    **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of a Sanic application a database context.
 
     Args:
         app: the application, before it starts.
         connections: made in each worker at the first use, disposed of when the worker stops.
-        commit_on: given a response's status, whether it commits; by default those below 400.
-        before_commit: awaited with the session before each commit; an exception prevents the commit.
-        after_commit: awaited with the session after each commit, before the response is sent.
-        finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
-        drain_timeout: seconds that shutdown waits for requests that are still finishing.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+            :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
         TypeError: ``app`` is no ``Sanic``, or an element of ``connections`` no DBConnect.
@@ -52,14 +36,7 @@ def setup_db(
     """
     _require_sanic(app)
     _require_changeable(app)
-    lifecycle = Lifecycle(
-        connections,
-        commit_on=commit_on,
-        before_commit=before_commit,
-        after_commit=after_commit,
-        finish_timeout=finish_timeout,
-        drain_timeout=drain_timeout,
-    )
+    lifecycle = Lifecycle(connections, **options)
     contexts = RequestContexts(lifecycle)
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:

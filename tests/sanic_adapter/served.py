@@ -11,7 +11,7 @@ from sanic import Request, Sanic, response
 
 from context_async_sqlalchemy import DBConnect, setup_db
 from tests.conformance.statements import run, write
-from tests.support.database import APPLICATION_NAME, FAILING_COMMIT
+from tests.support.database import APPLICATION_NAME, FAILING_COMMIT, SLOW_COMMIT_STATEMENT
 
 AnyRequest = Request[Any, Any]
 
@@ -46,7 +46,31 @@ def make_app(url: str) -> Any:
         await asyncio.Event().wait()
         return response.empty()
 
-    for handler in (written, failing, streamed, failing_stream, stuck):
+    async def stuck_in_a_statement(_request: AnyRequest) -> response.HTTPResponse:
+        await write(connection, "discarded")
+        await run(connection, "SELECT pg_sleep(60)")
+        return response.empty()
+
+    async def stuck_in_a_stream(request: Any) -> None:
+        stream = await request.respond()
+        await stream.send(b"started ")
+        await write(connection, "discarded")
+        await asyncio.Event().wait()
+
+    async def slow_commit(_request: AnyRequest) -> response.HTTPResponse:
+        await run(connection, SLOW_COMMIT_STATEMENT)
+        return response.empty()
+
+    for handler in (
+        written,
+        failing,
+        streamed,
+        failing_stream,
+        stuck,
+        stuck_in_a_statement,
+        stuck_in_a_stream,
+        slow_commit,
+    ):
         app.add_route(handler, f"/{handler.__name__}")
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 0.1
     app.config.RESPONSE_TIMEOUT = 0.5

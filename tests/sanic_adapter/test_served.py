@@ -13,7 +13,7 @@ import pytest
 from tests.support.database import Database
 from tests.support.waiting import until_async
 
-pytestmark = pytest.mark.parametrize("server", ["sanic", "asgi"])
+on_each_server = pytest.mark.parametrize("server", ["sanic", "asgi"])
 
 
 @asynccontextmanager
@@ -43,6 +43,7 @@ async def _serving(
         await asyncio.wait_for(process.wait(), 20)
 
 
+@on_each_server
 async def test_how_requests_end(server: str, database: Database) -> None:
     async with _serving(server, database) as (client, _):
         for _ in range(2):
@@ -59,6 +60,7 @@ async def test_how_requests_end(server: str, database: Database) -> None:
     await database.wait_for_backends("true", count=0)
 
 
+@on_each_server
 async def test_a_request_in_flight_at_a_shutdown(server: str, database: Database) -> None:
     async with _serving(server, database) as (client, process):
         request = asyncio.create_task(client.get("/stuck"))
@@ -69,3 +71,31 @@ async def test_a_request_in_flight_at_a_shutdown(server: str, database: Database
             assert (await request).status < 500
     await database.wait_for_backends("true", count=0)
     assert await database.notes() == []
+
+
+@pytest.mark.parametrize("handler", ["stuck", "stuck_in_a_statement"])
+async def test_a_response_timeout_rolls_back(handler: str, database: Database) -> None:
+    async with _serving("sanic", database) as (client, _), client.get(f"/{handler}") as response:
+        assert response.status == 503
+        await database.wait_for_backends("state LIKE 'idle in transaction%' OR state = 'active'", count=0)
+    assert await database.notes() == []
+
+
+async def test_a_response_timeout_in_a_stream_rolls_back(database: Database) -> None:
+    async with _serving("sanic", database) as (client, _), client.get("/stuck_in_a_stream") as response:
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+        await database.wait_for_backends("state LIKE 'idle in transaction%'", count=0)
+    assert await database.notes() == []
+
+
+async def test_a_response_timeout_does_not_interrupt_a_commit(database: Database) -> None:
+    async with _serving("sanic", database) as (client, _):
+        async with database.gate_shut():
+            request = asyncio.create_task(client.get("/slow_commit"))
+            await database.wait_for_statement("COMMIT")
+            # Longer than the RESPONSE_TIMEOUT of the application, which looks as often.
+            await asyncio.sleep(0.9)
+        assert (await request).status in {204, 503}
+        await database.wait_for_backends("state = 'idle'")
+    assert await database.notes("slow_notes") == ["slow"]

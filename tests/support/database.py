@@ -69,7 +69,7 @@ class Database:
     async def backends(self, condition: str = "true") -> int:
         """Count the server processes of the library under test for which a condition on pg_stat_activity holds."""
         async with self._engine.connect() as connection:
-            query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = :name AND {condition}"
+            query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = :name AND ({condition})"
             return int((await connection.execute(text(query), {"name": APPLICATION_NAME})).scalar_one())
 
     async def wait_for_backends(self, condition: str, count: int = 1) -> None:
