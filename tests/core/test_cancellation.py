@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+import anyio
 import pytest
 from sqlalchemy import text
 
@@ -50,4 +51,19 @@ async def test_cancelled_in_any_turn_of_the_loop(database: Database, again_after
     assert await database.backends("state LIKE 'idle in transaction%'") == 0
     # A cancelled one has committed all or nothing, and those between them all.
     assert len(await database.notes()) >= committed
+    await connection.close()
+
+
+async def test_a_context_that_ends_in_a_cancelled_anyio_scope_keeps_its_physical_connection(database: Database) -> None:
+    connection = connect_to(database.url, pool_size=1)
+    with anyio.CancelScope() as scope:
+        async with db_context():
+            await write(connection, "discarded")
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert in_use(connection) == 0
+    assert await database.backends("state = 'idle'") == 1
+    await _work(connection)
+    assert await database.notes() == ["written"]
     await connection.close()

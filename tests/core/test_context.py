@@ -36,7 +36,8 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
-from context_async_sqlalchemy.context import Context
+from context_async_sqlalchemy.context import Context, leave_context, open_context
+from context_async_sqlalchemy.finishing import finish
 from tests.conformance.statements import write
 from tests.support.connections import in_use
 from tests.support.database import Database
@@ -273,3 +274,15 @@ async def test_tasks_that_start_each_other_from_their_contexts_do_not_chain_them
     await step(10)
     # The one that is open, and the ended one that it was opened from.
     assert await alive_at_the_end <= 2
+
+
+async def test_a_context_whose_session_holds_nothing_ends_without_waiting_for_anything(connection: DBConnect) -> None:
+    context, token = open_context()
+    await write(connection, "kept")
+    await commit_db_session(connection)
+    ending = finish(context, commit=True)
+    # A task, or a statement, would make it suspend.
+    with pytest.raises(StopIteration):
+        ending.send(None)
+    leave_context(token)
+    assert not context.is_open
