@@ -1,7 +1,6 @@
 """The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
 
 import asyncio
-from collections.abc import Iterator
 from contextvars import ContextVar, Token
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -289,8 +288,3 @@ def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
     """
     context = _current.get()
     return None if context is None else context.pop(connect)
-
-
-def sessions_stream() -> Iterator[AsyncSession]:
-    """Iterate over the sessions of the current context, in the order of their first use."""
-    yield from list(current_context().sessions.values())
