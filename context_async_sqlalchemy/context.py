@@ -61,19 +61,16 @@ class Context:
             self.require_open()
         return self.sessions.get(connect)
 
-    async def create_session(self, connect: DBConnect) -> AsyncSession:
-        """Return the session of a connection, made now if there is none; concurrent callers get the same.
+    def put_if_absent(self, connect: DBConnect, session: AsyncSession) -> AsyncSession:
+        """Take a session over unless there is one already; return the one there is then.
 
         Raises:
-            ContextClosedError: the context has ended, perhaps while the session was being made.
+            ContextClosedError: the context has ended.
 
         """
-        session = await connect.create_session()
-        # Making it may have awaited. If the context has ended meanwhile, or another task was quicker, this one
-        # is dropped: a session that has not run a statement holds nothing.
-        winner = self.session(connect)
-        if winner is not None:
-            return winner
+        present = self.session(connect)
+        if present is not None:
+            return present
         self.put(connect, session)
         return session
 

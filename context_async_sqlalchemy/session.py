@@ -36,7 +36,12 @@ async def db_session(connect: DBConnect) -> AsyncSession:
     """
     context = current_context()
     session = context.session(connect)
-    return session if session is not None else await context.create_session(connect)
+    if session is None:
+        session = await connect.create_session()
+        # Making it may have awaited. If another task was quicker, this one is dropped: it has not run a statement,
+        # so it holds nothing. If the context has ended meanwhile, `put` says so.
+        session = context.put_if_absent(connect, session)
+    return session
 
 
 @asynccontextmanager
