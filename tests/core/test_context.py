@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
 from context_async_sqlalchemy import (
@@ -286,3 +286,23 @@ async def test_a_context_whose_session_holds_nothing_ends_without_waiting_for_an
         ending.send(None)
     leave_context(token)
     assert not context.is_open
+
+
+async def test_the_close_of_an_applications_own_session_class_is_called(database: Database) -> None:
+    closed: list[Session] = []
+
+    class OwnSync(Session):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    connection = DBConnect(
+        lambda _: create_async_engine(database.url),
+        lambda engine: async_sessionmaker(engine, sync_session_class=OwnSync),
+        "host",
+    )
+    async with db_context():
+        session = await db_session(connection)
+        await session.execute(text("SELECT 1"))
+    assert closed == [session.sync_session]
+    await connection.close()
