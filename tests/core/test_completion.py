@@ -1,6 +1,7 @@
 """Running to the end, however often the caller is cancelled."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -270,12 +271,10 @@ async def test_work_that_stays_too_long_is_interrupted_and_the_others_are_not(in
 
     async def stay(completion: Completion, seconds: float) -> None:
         watch.enter(completion)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            outcomes.append(watch.leave(completion))
-        else:
-            outcomes.append(watch.leave(completion))
+        watch.leave(completion)
+        outcomes.append(completion.is_interrupted)
 
     async def run(seconds: float) -> None:
         completion = Completion()
@@ -293,7 +292,6 @@ async def test_work_that_stays_too_long_is_interrupted_and_the_others_are_not(in
 
 async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_long() -> None:
     watch = Watch(0.03)
-    outcomes: list[bool] = []
     completion = Completion()
 
     async def work() -> None:
@@ -301,7 +299,7 @@ async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_l
         try:
             await asyncio.sleep(10)
         finally:
-            outcomes.append(watch.leave(completion))
+            watch.leave(completion)
 
     async def run() -> None:
         await completion.run(work())
@@ -311,7 +309,7 @@ async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_l
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert outcomes == [True]
+    assert completion.is_interrupted
 
 
 async def _text(awaitable: Awaitable[str]) -> str:
