@@ -64,6 +64,8 @@ class SanicDriver(Driver):
     """Sanic's own server, on the loop of the test."""
 
     name = "sanic"
+    extended = False
+    """With Sanic Extensions, which Sanic applies to every application where they are installed."""
     handler_accepts_websockets = False
     # Sanic has error handlers in place of mapping middlewares, and they see whatever is raised.
     maps_failing_commits_inside = True
@@ -79,6 +81,7 @@ class SanicDriver(Driver):
         app.config.ACCESS_LOG = False
         # Sanic rewrites its own methods at start, and cannot do so twice in one process.
         app.config.TOUCHUP = False
+        app.config.AUTO_EXTEND = self.extended
 
         async def handle(request: AnyRequest) -> response.HTTPResponse | None:
             reply = await setup.handler(_SanicExchange(request))
@@ -109,6 +112,13 @@ class SanicDriver(Driver):
     def live_contexts(self) -> int:
         assert self._app is not None
         return len(self._app.ctx.db_lifecycle.live)
+
+
+class ExtendedSanicDriver(SanicDriver):
+    """The same, with Sanic Extensions."""
+
+    name = "sanic-ext"
+    extended = True
 
 
 async def _stop(app: Any, server: Any, grace: float) -> None:
