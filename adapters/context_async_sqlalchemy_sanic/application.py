@@ -10,6 +10,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.context import find_contexts_by
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
+from .injection import inject_sessions
 from .request_context import RequestContexts, find_context_of_request
 from .signals import RequestSignals
 
@@ -47,6 +48,7 @@ def setup_db(
         # client starts an application again and again.
         if app.asgi and all(middleware.func != signals.open_early for middleware in app.request_middleware):
             app.on_request(signals.open_early, priority=_FIRST)
+        inject_sessions(app, lifecycle.connections)
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()

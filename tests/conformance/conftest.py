@@ -17,7 +17,7 @@ EXTENDED_MODULES = {"test_commit_before_response", "test_status_decides"}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the case on each framework."""
     if "driver" in metafunc.fixturenames:
-        is_extended = metafunc.module.__name__.rpartition(".")[2] in EXTENDED_MODULES
+        is_extended = metafunc.definition.path.stem in EXTENDED_MODULES
         drivers = [*DRIVERS, ExtendedSanicDriver] if is_extended else DRIVERS
         metafunc.parametrize("driver", drivers, indirect=True, ids=lambda driver: driver.name)
 

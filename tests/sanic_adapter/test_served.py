@@ -1,6 +1,7 @@
 """A Sanic application in a process of its own: on Sanic's server with TouchUp and uvloop, and on an ASGI server."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -37,6 +38,7 @@ async def _serving(
     process = await asyncio.create_subprocess_exec(
         *(argument.format(port=port) for argument in COMMANDS[server]),
         env={**os.environ, "SERVED_DATABASE_URL": database.url},
+        start_new_session=True,
     )
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
@@ -53,7 +55,12 @@ async def _serving(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 20)
+        try:
+            await asyncio.wait_for(process.wait(), 20)
+        finally:
+            # A server that does not stop must not leave workers behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @on_each_server
