@@ -1,5 +1,6 @@
 """Setting a Sanic application up: the signals that see every end of a request, and what happens when it stops."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Unpack
 
@@ -15,7 +16,7 @@ from .request_context import RequestContexts, find_context_of_request
 from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
-_FIRST = 1000
+_FIRST = sys.maxsize
 
 
 def setup_db(

@@ -2,13 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-
-Answers = Callable[[str], Awaitable[tuple[int, str]]]
 
 
 async def start(app: Any, listener: socket.socket) -> Any:
@@ -39,19 +37,41 @@ async def stop(app: Any, server: Any, grace: float) -> None:
     await server.after_stop()
 
 
+class Answers:
+    """A client of the application.
+
+    Args:
+        port: where it is served.
+        session: whose connections are kept alive.
+
+    """
+
+    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
+        self._port = port
+        self._session = session
+
+    async def __call__(self, path: str) -> tuple[int, str]:
+        """Request a path; return status and body."""
+        async with self._session.get(f"http://127.0.0.1:{self._port}{path}") as response:
+            return response.status, await response.text()
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send bytes on a connection of their own; return all that is answered until it is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(data)
+        try:
+            return await reader.read()
+        finally:
+            writer.transport.abort()
+
+
 @asynccontextmanager
 async def serving(app: Any) -> AsyncGenerator[Answers]:
-    """Serve an application; yields a function that requests a path and returns status and body."""
+    """Serve an application."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = await start(app, listener)
         try:
-            async with aiohttp.ClientSession(url) as client:
-
-                async def answers(path: str) -> tuple[int, str]:
-                    async with client.get(path) as response:
-                        return response.status, await response.text()
-
-                yield answers
+            async with aiohttp.ClientSession() as session:
+                yield Answers(listener.getsockname()[1], session)
         finally:
             await stop(app, server, grace=1.0)

@@ -1,12 +1,12 @@
 """Sessions as arguments of handlers, by Sanic Extensions."""
 
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, NewType
 
 import pytest
-from sanic import HTTPResponse, Request, Sanic, response
+from sanic import HTTPResponse, Request, response
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,11 +23,9 @@ INSERT = text("INSERT INTO notes (body) VALUES ('by the handler')")
 
 
 @pytest.fixture
-def app() -> Generator[Any]:
-    app: Any = Sanic("injection", configure_logging=False)
-    app.config.TOUCHUP = False
-    yield app
-    app.unregister_app(app)
+def extended(app: Any) -> Any:
+    app.config.AUTO_EXTEND = True
+    return app
 
 
 @pytest.fixture
@@ -46,45 +44,47 @@ async def _answers(app: Any, *connections: DBConnect) -> AsyncGenerator[Answers]
 
 
 async def test_a_handler_gets_the_session_of_the_only_connection(
-    app: Any, connection: DBConnect, database: Database
+    extended: Any, connection: DBConnect, database: Database
 ) -> None:
     async def handler(_request: AnyRequest, session: AsyncSession) -> HTTPResponse:
         assert session is await db_session(connection)
         await session.execute(INSERT)
         return response.empty()
 
-    app.add_route(handler, "/")
-    async with _answers(app, connection) as answers:
+    extended.add_route(handler, "/")
+    async with _answers(extended, connection) as answers:
         assert [await answers("/") for _ in range(2)] == [(204, ""), (204, "")]
     assert await database.notes() == ["by the handler"] * 2
 
 
 async def test_an_injected_session_is_rolled_back_like_any_other(
-    app: Any, connection: DBConnect, database: Database
+    extended: Any, connection: DBConnect, database: Database
 ) -> None:
     async def handler(_request: AnyRequest, session: AsyncSession) -> HTTPResponse:
         await session.execute(INSERT)
         return response.text("refused", status=422)
 
-    app.add_route(handler, "/")
-    async with _answers(app, connection) as answers:
+    extended.add_route(handler, "/")
+    async with _answers(extended, connection) as answers:
         assert await answers("/") == (422, "refused")
     assert await database.notes() == []
 
 
-async def test_a_type_names_one_of_several_connections(app: Any, connection: DBConnect, reports: DBConnect) -> None:
+async def test_a_type_names_one_of_several_connections(
+    extended: Any, connection: DBConnect, reports: DBConnect
+) -> None:
     async def handler(_request: AnyRequest, session: Reports) -> HTTPResponse:
         assert session is await db_session(reports)
         return response.empty()
 
-    app.add_route(handler, "/")
-    app.ext.add_dependency(Reports, session_of(reports))
-    async with _answers(app, connection, reports) as answers:
+    extended.add_route(handler, "/")
+    extended.ext.add_dependency(Reports, session_of(reports))
+    async with _answers(extended, connection, reports) as answers:
         assert (await answers("/"))[0] == 204
 
 
 async def test_an_argument_that_does_not_name_one_of_several_connections_is_told_how_to(
-    app: Any, connection: DBConnect, reports: DBConnect
+    extended: Any, connection: DBConnect, reports: DBConnect
 ) -> None:
     async def handler(_request: AnyRequest, session: AsyncSession) -> HTTPResponse:
         raise AssertionError(session)
@@ -92,9 +92,9 @@ async def test_an_argument_that_does_not_name_one_of_several_connections_is_told
     async def tell(_request: AnyRequest, error: Exception) -> HTTPResponse:
         return response.text(str(error), status=500)
 
-    app.add_route(handler, "/")
-    app.error_handler.add(LookupError, tell)
-    async with _answers(app, connection, reports) as answers:
+    extended.add_route(handler, "/")
+    extended.error_handler.add(LookupError, tell)
+    async with _answers(extended, connection, reports) as answers:
         status, message = await answers("/")
     assert status == 500
     assert "several connections ('main', 'reports')" in message
@@ -102,20 +102,20 @@ async def test_an_argument_that_does_not_name_one_of_several_connections_is_told
 
 
 async def test_what_the_application_has_registered_itself_stays(
-    app: Any, connection: DBConnect, reports: DBConnect
+    extended: Any, connection: DBConnect, reports: DBConnect
 ) -> None:
     async def handler(_request: AnyRequest, session: AsyncSession) -> HTTPResponse:
         assert session is await db_session(reports)
         return response.empty()
 
-    app.add_route(handler, "/")
-    app.ext.add_dependency(AsyncSession, session_of(reports))
-    async with _answers(app, connection, reports) as answers:
+    extended.add_route(handler, "/")
+    extended.ext.add_dependency(AsyncSession, session_of(reports))
+    async with _answers(extended, connection, reports) as answers:
         assert (await answers("/"))[0] == 204
 
 
 async def test_an_application_needs_no_extensions(
-    app: Any, connection: DBConnect, database: Database, monkeypatch: pytest.MonkeyPatch
+    extended: Any, connection: DBConnect, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An import of it fails, as where it is not installed.
     monkeypatch.setitem(sys.modules, "sanic_ext", None)
@@ -124,8 +124,8 @@ async def test_an_application_needs_no_extensions(
         await (await db_session(connection)).execute(INSERT)
         return response.empty()
 
-    app.add_route(handler, "/")
-    async with _answers(app, connection) as answers:
+    extended.add_route(handler, "/")
+    async with _answers(extended, connection) as answers:
         assert (await answers("/"))[0] == 204
-    assert not hasattr(app, "_ext")
+    assert not hasattr(extended, "_ext")
     assert await database.notes() == ["by the handler"]
