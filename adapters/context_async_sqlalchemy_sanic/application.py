@@ -17,6 +17,8 @@ from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
 _FIRST = sys.maxsize
+# That one is dispatched in reverse order.
+_FIRST_OF_WEBSOCKET_AFTER = -_FIRST
 
 
 def setup_db(
@@ -47,7 +49,9 @@ def setup_db(
     async def prepare(app: Any) -> None:
         # Not on Sanic's own server, where the task can be found; a middleware costs every request about 4 us. A test
         # client starts an application again and again.
-        if app.asgi and all(middleware.func != signals.open_early for middleware in app.request_middleware):
+        if app.asgi and all(
+            getattr(middleware, "func", None) != signals.open_early for middleware in app.request_middleware
+        ):
             app.on_request(signals.open_early, priority=_FIRST)
         inject_sessions(app, lifecycle.connections)
 
@@ -59,7 +63,7 @@ def setup_db(
     find_contexts_by(find_context_of_request)
     app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(signals.fail)
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
-    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST)(signals.finish_websocket)
+    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)

@@ -86,6 +86,9 @@ class RequestContexts:
         self._ended = Context(lifecycle)
         self._ended.end_unused()
 
+    def __len__(self) -> int:
+        return len(self._contexts)
+
     def get(self, request: AnyRequest) -> Context | None:
         """Return the context of a request, open or ended, if it has one."""
         return self._contexts.get(ref(request))

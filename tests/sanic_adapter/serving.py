@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -54,6 +54,10 @@ class Answers:
         """Request a path; return status and body."""
         async with self._session.get(f"http://127.0.0.1:{self._port}{path}") as response:
             return response.status, await response.text()
+
+    def websocket(self, path: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+        """Open a websocket."""
+        return self._session.ws_connect(f"http://127.0.0.1:{self._port}{path}")
 
     async def raw(self, data: bytes) -> bytes:
         """Send bytes on a connection of their own; return all that is answered until it is closed."""

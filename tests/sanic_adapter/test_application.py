@@ -1,5 +1,6 @@
 """Setting a Sanic application up: what is refused, and what an application may do beside."""
 
+import gc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
-from sanic import HTTPResponse, Request, Sanic, SanicException, response
+from sanic import HTTPResponse, Request, Sanic, SanicException, Websocket, response
 from sanic.signals import Event
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
@@ -122,6 +123,39 @@ async def test_a_signal_handler_of_the_application_that_raises_at_an_exception_k
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await answers("/broken")
     assert await database.notes() == []
+
+
+@AT_ANY_PRIORITY
+async def test_a_signal_handler_of_the_application_does_not_prevent_the_commit_of_a_websocket(
+    app: Any, connection: DBConnect, database: Database, priority: int
+) -> None:
+    async def end_the_dispatch(**_: Any) -> bool:
+        return True
+
+    async def chat(_request: AnyRequest, websocket: Websocket) -> None:
+        await write(connection, "kept")
+        await websocket.send("written")
+
+    app.add_websocket_route(chat, "/chat")
+    for sign in (1, -1):
+        app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=sign * priority)(end_the_dispatch)
+    async with _writing(app, connection) as answers, answers.websocket("/chat") as websocket:
+        assert await websocket.receive_str() == "written"
+        await websocket.receive()
+        assert await database.notes() == ["kept"]
+
+
+async def test_requests_that_have_ended_are_forgotten(app: Any, connection: DBConnect) -> None:
+    async def nothing(_request: AnyRequest) -> HTTPResponse:
+        return response.empty()
+
+    app.add_route(nothing, "/nothing")
+    async with _writing(app, connection) as answers:
+        for path in ("/written", "/nothing") * 20:
+            await answers(path)
+        gc.collect()
+        # The client's connection keeps its last request, the database's the one that it was made in.
+        assert len(app.ctx.db_contexts) <= 2
 
 
 async def test_without_a_lifespan_an_asgi_application_does_not_answer_and_connects_to_nothing(
