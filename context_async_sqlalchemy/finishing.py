@@ -9,7 +9,7 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from .completion import run_to_end
+from .completion import Completion, run_to_end
 from .context_session import (
     ContextSession,
     give_back_what_comes_late,
@@ -47,10 +47,10 @@ async def finish(context: "Context", *, commit: bool) -> None:
     context.is_open = False
     try:
         if commit and not context.rollback_only and (work := context.transactions()):
-            await run_to_end(commit_sessions(context, work))
+            await commit_sessions(context, work)
             # A hook may have used a connection that had not been used before.
             if context.lifecycle.has_commit_hooks and (work := context.transactions()):
-                await run_to_end(commit_sessions(context, work))
+                await commit_sessions(context, work)
     finally:
         try:
             if not _close_idle(context):
@@ -96,13 +96,15 @@ async def release_by_status(context: "Context", status: int) -> None:
     if not work:
         return
     if not context.rollback_only and context.lifecycle.commit_on(status):
-        await run_to_end(commit_sessions(context, work))
+        await commit_sessions(context, work)
     else:
         await run_to_end(rollback_sessions(context.lifecycle, work))
 
 
-async def commit_sessions(context: "Context", work: Work, before_commit: BeforeCommitCallback | None = None) -> None:
-    """Commit sessions one after another; when one fails, roll it and those after it back.
+def commit_sessions(
+    context: "Context", work: Work, before_commit: BeforeCommitCallback | None = None
+) -> Awaitable[None]:
+    """Commit sessions one after another, to the end; when one fails, roll it and those after it back.
 
     Args:
         context: whose sessions they are.
@@ -113,12 +115,27 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
         Exception: see :func:`finish`.
 
     """
+    completion = Completion()
+    before_commit = before_commit or context.lifecycle.before_commit
+    commits = _commit_each(completion, context, work, before_commit)
+    if before_commit is None and not context.lifecycle.has_commit_hooks and all(map(_commits_plainly, work)):
+        return completion.run(commits)
+    return completion.run_in_task(commits)
+
+
+def _commits_plainly(entry: Entry) -> bool:
+    """Tell whether a session's commit is SQLAlchemy's: an application's own may use ``asyncio.timeout``."""
+    return getattr(type(entry[1]), "commit", None) is AsyncSession.commit
+
+
+async def _commit_each(
+    completion: Completion, context: "Context", work: Work, before_commit: BeforeCommitCallback | None
+) -> None:
     lifecycle = context.lifecycle
-    before_commit = before_commit or lifecycle.before_commit
     if lifecycle.has_commit_hooks:
         context.adopt_finisher()
     for position, (connect, session) in enumerate(work):
-        task = lifecycle.commit_watch.enter()
+        lifecycle.commit_watch.enter(completion)
         try:
             if before_commit is not None:
                 await before_commit(session)
@@ -129,17 +146,16 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
                     # The hook has used the session: end its transaction too, or it would keep the connection.
                     await session.commit()
         except BaseException as failure:
-            was_too_long = lifecycle.commit_watch.leave(task)
+            was_too_long = lifecycle.commit_watch.leave(completion)
             error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if was_too_long else failure
-            await _roll_back_after(failure, lifecycle, work[position])
-            await rollback_sessions(lifecycle, work[position + 1 :])
+            await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
             if position > 0:
                 names = [connection.name for connection, _ in work]
                 raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
             if error is failure:
                 raise
             raise error from failure
-        lifecycle.commit_watch.leave(task)
+        lifecycle.commit_watch.leave(completion)
 
 
 async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
@@ -190,17 +206,17 @@ def _roll_back_on_the_server(held: Held) -> None:
             connection.dialect.do_rollback(connection.connection)
 
 
-async def _roll_back_after(failure: BaseException, lifecycle: Lifecycle, entry: Entry) -> None:
-    """Roll a session back whose commit has failed.
+async def _roll_back_after(failure: BaseException, lifecycle: Lifecycle, work: Work) -> None:
+    """Roll a session back whose commit has failed, and those that follow it.
 
     SQLAlchemy takes the transaction for ended then, whether it is or not. SQLite's is not: only ``rollback()`` ends
     it, ``close()`` would return the connection with it. And if the driver has refused, another task may be using the
     connection.
     """
     if isinstance(failure, InterfaceError):
-        await _invalidate(lifecycle, entry, held_connections(entry[1]), failure)
-    else:
-        await rollback_sessions(lifecycle, [entry])
+        await _invalidate(lifecycle, work[0], held_connections(work[0][1]), failure)
+        work = work[1:]
+    await rollback_sessions(lifecycle, work)
 
 
 def close_if_idle(session: AsyncSession) -> bool:
