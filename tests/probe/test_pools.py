@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import AssertionPool, AsyncAdaptedQueuePool, NullPool, Pool, StaticPool
+from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle
@@ -263,11 +264,13 @@ async def test_overlapping_checkouts_of_a_static_pool_end_together(
 
 async def test_the_probe_outlives_a_disposal(observed: DBConnect, recorder: Recorder) -> None:
     engine = await _engine_of(observed)
+    old_pool = engine.sync_engine.pool
     async with engine.connect() as in_flight:
         await engine.dispose()
         await in_flight.execute(SELECT)
         await _select(engine)
         assert recorder.pools[0].read().used == 1
+    await greenlet_spawn(old_pool.dispose)
     assert len(recorder.checkouts) == 2
     assert recorder.pools[0].read().used == 0
     assert len(recorder.pools) == 1
