@@ -8,11 +8,11 @@ from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import find_contexts_by
+from context_async_sqlalchemy.current import find_contexts_by
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .injection import inject_sessions
-from .request_context import RequestContexts, find_context_of_request
+from .request_context import RequestContexts, find_context_of_request, route_of
 from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
@@ -31,7 +31,8 @@ def setup_db(
     Args:
         app: the application, before it starts.
         connections: made in each worker at the first use, disposed of when the worker stops.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -42,7 +43,7 @@ def setup_db(
     """
     _require_sanic(app)
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
     contexts = RequestContexts(lifecycle)
     signals = RequestSignals(contexts)
 
@@ -55,6 +56,9 @@ def setup_db(
             app.on_request(signals.open_early, priority=_FIRST)
         inject_sessions(app, lifecycle.connections)
 
+    async def start_observing(_app: Sanic[Any, Any]) -> None:
+        lifecycle.start_observing()
+
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
 
@@ -65,6 +69,7 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
+    app.register_listener(start_observing, "before_server_start")
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 
