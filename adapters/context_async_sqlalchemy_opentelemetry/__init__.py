@@ -1,0 +1,1 @@
+"""The OpenTelemetry adapter: the session-lifecycle tracer, on the API alone."""

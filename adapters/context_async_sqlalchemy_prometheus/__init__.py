@@ -1,0 +1,1 @@
+"""The Prometheus adapter: metrics of pools, transactions and contexts, and the body of /metrics."""
