@@ -1,28 +1,32 @@
 """Serving metrics from an aiohttp application."""
 
 import asyncio
+from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
-from context_async_sqlalchemy.observer import Exposition
+from context_async_sqlalchemy.observer import Observer, exposition_of
 
 _SCRAPED_BY = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_ANY}
 
 
-def serve_metrics(app: web.Application, path: str, exposition: Exposition) -> None:
-    """Add a route that can be scraped.
+def serve_metrics(app: web.Application, path: str, observers: Iterable[Observer]) -> None:
+    """Add a route for the observer that can be scraped, if there is one.
 
     Args:
         app: the application.
         path: the route's path.
-        exposition: what renders the metrics.
+        observers: those of the application.
 
     Raises:
         RuntimeError: the application has a route of this path already; raised when the application starts if the
             other route is added later.
-        ValueError: the path does not begin with a slash.
+        ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
+    exposition = exposition_of(observers)
+    if exposition is None:
+        return
 
     async def scrape(request: web.Request) -> web.Response:
         # In a thread: rendering some hundred routes takes some ten milliseconds, for which other requests would wait.

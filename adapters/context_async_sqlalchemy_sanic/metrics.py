@@ -1,27 +1,42 @@
 """Serving metrics from a Sanic application."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic_routing.exceptions import RouteExists
 
-from context_async_sqlalchemy.observer import Exposition
+from context_async_sqlalchemy.observer import Observer, exposition_of
 
 
-def serve_metrics(app: Sanic[Any, Any], path: str, exposition: Exposition) -> None:
-    """Add a route that can be scraped.
+def announce_workers(app: Sanic[Any, Any], observers: Sequence[Observer]) -> None:
+    """Tell the observers, in Sanic's main process, before it starts its workers."""
+
+    async def announce(_app: Sanic[Any, Any]) -> None:
+        for observer in observers:
+            observer.workers_starting()
+
+    app.register_listener(announce, "main_process_start")
+
+
+def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]) -> None:
+    """Add a route for the observer that can be scraped, if there is one.
 
     Args:
         app: the application.
         path: the route's path.
-        exposition: what renders the metrics.
+        observers: those of the application.
 
     Raises:
         RuntimeError: the application has a route of this path already. If the other route is added later, Sanic raises
             its ``RouteExists`` there.
+        ValueError: several observers can be scraped.
 
     """
+    exposition = exposition_of(observers)
+    if exposition is None:
+        return
 
     async def scrape(request: Request[Any, Any]) -> HTTPResponse:
         asked: Any = request.headers
