@@ -9,7 +9,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .metrics import serve_metrics
-from .middleware import db_context_middleware, release_before_headers
+from .middleware import db_context_middleware, release_before_headers, route_of
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
 
@@ -31,7 +31,8 @@ def setup_db(
         position: index in ``app.middlewares``, 0 being the outermost. By default outermost, but inside of
             leading OpenTelemetry middlewares, so that the commit is part of the request's span.
         metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -42,7 +43,7 @@ def setup_db(
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
 
     async def shut_down_after_requests(_app: web.Application) -> AsyncIterator[None]:
         yield

@@ -10,16 +10,6 @@ from sanic_routing.exceptions import RouteExists
 from context_async_sqlalchemy.observer import Observer, exposition_of
 
 
-def announce_workers(app: Sanic[Any, Any], observers: Sequence[Observer]) -> None:
-    """Tell the observers, in Sanic's main process, before it starts its workers."""
-
-    async def announce(_app: Sanic[Any, Any]) -> None:
-        for observer in observers:
-            observer.workers_starting()
-
-    app.register_listener(announce, "main_process_start")
-
-
 def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]) -> None:
     """Add a route for the observer that can be scraped, if there is one.
 

@@ -32,7 +32,9 @@ class FakePool:
 
 def context_of(route: str, outcome: ContextOutcome = "commit") -> ContextRecord:
     """Make the record of a request's context."""
-    return ContextRecord(route=route, began_at=0, epoch_offset=0, outcome=outcome)
+    context = ContextRecord(route, began_at=0, epoch_offset=0)
+    context.outcome = outcome
+    return context
 
 
 def transaction(duration: int, outcome: TransactionOutcome = "commit") -> Transaction:
