@@ -70,7 +70,7 @@ class ObservedPool(Protocol):
         ...
 
     def read(self) -> PoolReading:
-        """Read the pool's state now; nothing is counted up and down."""
+        """Read the pool's state now, in any thread; nothing is counted up and down."""
         ...
 
 

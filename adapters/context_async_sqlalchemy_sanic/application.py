@@ -60,7 +60,8 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(contexts.fail)
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(contexts.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST)(contexts.finish_websocket)
-    app.register_listener(announce_workers, "main_process_start")
+    # Not main_process_start, the listeners of which create_server() warns of; this one comes before the workers, too.
+    app.register_listener(announce_workers, "main_process_ready")
     app.register_listener(start_observing, "before_server_start")
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,12 +20,13 @@ USED = 'db_client_connection_count{db_client_connection_pool_name="main",db_clie
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """Have prometheus-client in the mode that it chooses at its import."""
     directory = tmp_path / "values"
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())  # type: ignore[no-untyped-call]
-    return directory
+    yield directory
+    values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -105,6 +107,7 @@ async def test_a_pool_that_was_made_before_the_loop_is_written_once_it_is_used(
     pool.reading = _reading(used=6)
     observer.checkout_ended(checkout(pool, None))
     assert _samples_of_others(directory)[USED] == 6
+    observer.pool_forgotten(pool)
 
 
 def test_a_scrape_drops_the_gauges_of_processes_that_are_gone(observer: PrometheusObserver, directory: Path) -> None:
