@@ -1,52 +1,56 @@
-"""Applications for servers with several processes, in which the test says what each worker's pool is doing.
+"""Applications for servers with several processes, in which the test says how many connections a worker holds.
 
 gunicorn tests.prometheus_adapter.served:make_aiohttp_app
 sanic tests.prometheus_adapter.served:make_sanic_app --factory
 """
 
-import json
 import os
 from typing import Any
 
 from aiohttp import web
 from sanic import HTTPResponse, Request, Sanic, response
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy import setup_db
-from context_async_sqlalchemy.observer import PoolReading
-from context_async_sqlalchemy_prometheus import default_observer
-from tests.prometheus_adapter.records import FakePool, checkout, context_of
+from context_async_sqlalchemy import db_session, setup_db
+from tests.support.connections import connect_to
 
-_pool = FakePool()
+URL = "DATABASE_UNDER_TEST"
+POOL_SIZE = 5
+
+_connection = connect_to(os.environ.get(URL, "postgresql+asyncpg://"), pool_size=POOL_SIZE)
+_held: list[AsyncSession] = []
 
 
-def _work(used: int) -> str:
-    """Observe a checkout, and have that many more connections in use."""
-    observer = default_observer()
-    observer.pool_observed(_pool)
-    observer.checkout_ended(checkout(_pool, context_of("GET /work")))
-    _pool.reading = PoolReading(used=used, idle=1, pending=0, maximum=10, idle_maximum=5)
-    return json.dumps({"pid": os.getpid()})
+async def _work(held: int) -> str:
+    """Execute a statement, and hold that many more connections from now on; return the process's id."""
+    session = await db_session(_connection)
+    await session.execute(text("SELECT 1"))
+    while len(_held) < held:
+        _held.append(await _connection.create_session())
+        await _held[-1].execute(text("SELECT 1"))
+    return str(os.getpid())
 
 
 async def make_aiohttp_app() -> web.Application:
     """Make the application that gunicorn serves."""
 
     async def work(request: web.Request) -> web.Response:
-        return web.Response(text=_work(int(request.query["used"])))
+        return web.Response(text=await _work(int(request.query["held"])))
 
     app = web.Application()
-    app.router.add_get("/work", work)
-    setup_db(app, [], observers=[default_observer()])
+    app.router.add_get("/work/{what}", work)
+    setup_db(app, [_connection])
     return app
 
 
 def make_sanic_app() -> Any:
     """Make the application that Sanic serves."""
 
-    async def work(request: Request[Any, Any]) -> HTTPResponse:
-        return response.text(_work(int(request.args["used"][0])))
+    async def work(request: Request[Any, Any], what: str) -> HTTPResponse:  # noqa: ARG001 - Sanic passes it by name
+        return response.text(await _work(int(request.args["held"][0])))
 
     app: Any = Sanic("served_by_several", configure_logging=False)
-    app.add_route(work, "/work")
-    setup_db(app, [], observers=[default_observer()])
+    app.add_route(work, "/work/<what:str>")
+    setup_db(app, [_connection])
     return app
