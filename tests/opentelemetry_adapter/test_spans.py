@@ -40,7 +40,7 @@ def test_a_session_is_below_the_request_and_its_transactions_are_below_it(
     assert {span.status.status_code for span in (session, acquire, work)} == {StatusCode.UNSET}
     assert attributes(acquire) == {**DATABASE, "db.session.acquire_path": "new"}
     assert attributes(work) == {
-        **DATABASE,
+        "db.client.connection.pool.name": "main",
         "db.transaction.outcome": "commit",
         "db.transaction.statements": 3,
         "db.transaction.busy_seconds": 0.25,
