@@ -28,23 +28,17 @@ class Totals:
     """What a context did with one pool, counted: its record keeps only the first checkouts of many."""
 
     began_at: int
-    checkouts: int = 0
     transactions: int = 0
     statements: int = 0
-    early_releases: int = 0
-    waited: float = 0.0
     held: float = 0.0
     idle: float = 0.0
     busy: int = 0
-    """Nanoseconds; the three above are seconds."""
+    """Nanoseconds; the two above are seconds."""
 
     def add(self, checkout: Checkout) -> None:
         """Count a checkout."""
-        self.checkouts += 1
         self.transactions += len(checkout.transactions)
         self.statements += checkout.statements
-        self.early_releases += checkout.is_early
-        self.waited += checkout.wait_seconds
         self.held += checkout.hold_seconds
         self.idle += checkout.idle_seconds
         self.busy += checkout.busy
@@ -84,15 +78,13 @@ class SessionSpan:
         self._end(span, self._context.ended_at)
 
     def _attributes(self) -> Attributes:
+        # What events and spans below say is not repeated: each attribute costs the SDK most of a microsecond.
         totals = self._totals
         return {
             **self._pool_attributes,
             "db.session.outcome": "commit" if self._is_committed_part else self._context.outcome,
-            "db.session.checkouts": totals.checkouts,
             "db.session.transactions": totals.transactions,
             "db.session.statements": totals.statements,
-            "db.session.early_releases": totals.early_releases,
-            "db.session.wait_seconds": totals.waited,
             "db.session.held_seconds": totals.held,
             "db.session.busy_seconds": totals.busy * _NANOSECOND,
             "db.session.idle_seconds": totals.idle,
@@ -141,7 +133,6 @@ class SessionSpan:
             self._record(span, checkout.error, checkout.released_at)
 
     def _add_transaction(self, below: Context, transaction: Transaction) -> None:
-        # Each attribute costs most of a microsecond, and the database is described one span above.
         attributes: Attributes = {
             POOL_NAME: self._pool.name,
             "db.transaction.outcome": transaction.outcome,

@@ -69,10 +69,10 @@ class SessionTracer:
         context.notes[self] = _Trace(span, is_session)
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Count a wait in vain."""
+        """Note that the context used the pool, if in vain."""
         traced = self._trace_of(failure.context)
         if traced is not None:
-            traced.totals_of(failure.pool, failure.asked_at).waited += failure.wait_seconds
+            traced.totals_of(failure.pool, failure.asked_at)
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Count a checkout."""
@@ -82,7 +82,7 @@ class SessionTracer:
 
     def context_ended(self, context: ContextRecord) -> None:
         """Build the context's spans."""
-        traced = self._trace_of(context)
+        traced: _Trace | None = context.notes.pop(self, None)
         if traced is None:
             return
         pools = sorted(traced.totals.items(), key=lambda item: item[1].began_at)

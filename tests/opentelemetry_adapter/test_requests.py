@@ -64,7 +64,7 @@ async def test_a_request_with_an_early_release(
     said = attributes(session)
     assert said["db.session.outcome"] == "commit"
     assert said["db.namespace"] == database.url.rpartition("/")[2].partition("?")[0]
-    assert [said[f"db.session.{what}"] for what in ("checkouts", "transactions", "statements")] == [2, 2, 3]
+    assert [said[f"db.session.{what}"] for what in ("transactions", "statements")] == [2, 3]
 
 
 async def test_a_commit_that_fails(serve: Serve, traces: Traces, connection: DBConnect) -> None:
@@ -122,7 +122,7 @@ async def test_a_wait_that_times_out(serve: Serve, traces: Traces, database: Dat
     assert attributes(made)["db.session.acquire_path"] == "new"
     session = traces.all("db.session main")[0]
     assert is_child(failed, session)
-    assert attributes(session)["db.session.checkouts"] == 0
+    assert attributes(session)["db.session.transactions"] == 0
 
 
 async def test_a_request_that_waits_for_another_one(serve: Serve, traces: Traces, database: Database) -> None:

@@ -35,7 +35,7 @@ def test_a_job_is_a_trace_of_its_own(traces: Traces, observer: OpenTelemetryObse
     session = traces.one("db.session main")
     assert session.parent is None
     assert times(session) == (unix(1.0), unix(3.0))
-    assert attributes(session)["db.session.wait_seconds"] == pytest.approx(0.5)
+    assert attributes(session)["db.session.held_seconds"] == 1.5
     assert is_child(traces.one("db.connection.acquire main"), session)
 
 
