@@ -1,14 +1,20 @@
 """The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
 
 import asyncio
-from contextvars import ContextVar, Token
+from contextvars import Token
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .connect import DBConnect
+from .current import current as _current
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
 from .finishing import Work, finish
 from .lifecycle import Lifecycle
+from .observer import ReleaseCause
+
+if TYPE_CHECKING:
+    from .observed_context import ObservedContext
 
 __all__ = [
     "Context",
@@ -38,7 +44,18 @@ class Context:
 
     """
 
-    __slots__ = ("_closed", "_finisher", "is_open", "lifecycle", "owner", "parent", "rollback_only", "sessions")
+    __slots__ = (
+        "_closed",
+        "_finisher",
+        "is_open",
+        "lifecycle",
+        "owner",
+        "parent",
+        "record",
+        "releasing",
+        "rollback_only",
+        "sessions",
+    )
 
     def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
@@ -47,6 +64,10 @@ class Context:
         self.parent = parent
         self.sessions: dict[DBConnect, AsyncSession] = {}
         self.rollback_only = False
+        # What observers are told; made at the first checkout, if there is an observer.
+        self.record: ObservedContext | None = None
+        # By what connections are given back at this moment, where their transactions' outcome does not tell.
+        self.releasing: ReleaseCause | None = None
         self._finisher: asyncio.Task[object] | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -105,6 +126,8 @@ class Context:
     def end_unused(self) -> None:
         """End a context that has no session: nothing is to be closed, and nobody waits for it."""
         self.is_open = False
+        if self.record is not None:
+            self.record.end()
         # Tasks that start each other would chain their contexts for ever.
         self.parent = None
         self.owner = None
@@ -126,10 +149,8 @@ class Context:
         return self._closed
 
 
-_current: ContextVar[Context | None] = ContextVar("context_async_sqlalchemy", default=None)
-
 # Contexts that the application opens and ends itself are not waited for at a shutdown.
-_own_contexts = Lifecycle(tracks_contexts=False)
+_own_contexts = Lifecycle(observers=(), tracks_contexts=False)
 
 
 def context_or_none() -> Context | None:

@@ -45,17 +45,24 @@ async def finish(context: "Context", *, commit: bool) -> None:
     if not context.is_open:
         return
     context.is_open = False
+    commits = commit and not context.rollback_only
+    failure: BaseException | None = None
     try:
-        if commit and not context.rollback_only and (work := context.transactions()):
+        if commits and (work := context.transactions()):
             await run_to_end(commit_sessions(context, work))
             # A hook may have used a connection that had not been used before.
             if context.lifecycle.has_commit_hooks and (work := context.transactions()):
                 await run_to_end(commit_sessions(context, work))
+    except BaseException as error:
+        failure = error
+        raise
     finally:
         try:
             if not _close_idle(context):
                 await run_to_end(_close_all(context))
         finally:
+            if context.record is not None:
+                context.record.settle(commits=commits, failure=failure)
             context.end()
 
 
@@ -95,10 +102,14 @@ async def release_by_status(context: "Context", status: int) -> None:
     ]
     if not work:
         return
-    if not context.rollback_only and context.lifecycle.commit_on(status):
-        await run_to_end(commit_sessions(context, work))
-    else:
-        await run_to_end(rollback_sessions(context.lifecycle, work))
+    context.releasing = "headers"
+    try:
+        if not context.rollback_only and context.lifecycle.commit_on(status):
+            await run_to_end(commit_sessions(context, work))
+        else:
+            await run_to_end(rollback_sessions(context.lifecycle, work))
+    finally:
+        context.releasing = None
 
 
 async def commit_sessions(context: "Context", work: Work, before_commit: BeforeCommitCallback | None = None) -> None:

@@ -4,7 +4,7 @@ All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns
 documented so is in seconds. Records are filled while things happen and complete when an observer gets them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -169,26 +169,63 @@ class EarlyRelease:
         return (self.ended_at - self.checkout.released_at) * _NANOSECOND
 
 
-@dataclass(slots=True)
 class ContextRecord:
-    """One context that has taken a connection."""
+    """One context that has taken a connection.
 
-    route: str
-    began_at: int
-    """When it asked for its first connection."""
-    epoch_offset: int
-    """Nanoseconds to add to an instant to have Unix time."""
-    ended_at: int = 0
-    outcome: ContextOutcome = "unused"
-    error: BaseException | None = None
-    """What its end failed with."""
-    keeps_history: bool = False
-    """Set by an observer in ``context_began`` that needs the lists below; the first ``HISTORY`` of each are kept."""
-    checkouts: list[Checkout] = field(default_factory=list[Checkout])
-    failed_checkouts: list[FailedCheckout] = field(default_factory=list[FailedCheckout])
-    early_releases: list[EarlyRelease] = field(default_factory=list[EarlyRelease])
-    notes: dict[object, Any] = field(default_factory=dict[object, Any])
-    """What observers keep with the record, each under a key of its own."""
+    Args:
+        route: its route, or what finds it: some frameworks know it only after their middlewares have run.
+        began_at: when it asked for its first connection.
+        epoch_offset: nanoseconds to add to an instant to have Unix time.
+
+    Attributes:
+        ended_at: when its sessions were closed; 0 before.
+        outcome: how it ended; ``unused`` too if no transaction has run in it.
+        error: what its end failed with.
+        keeps_history: set by an observer in ``context_began`` that needs the three lists; the first ``HISTORY`` of
+            each are kept.
+        notes: what observers keep with the record, each under a key of its own.
+
+    """
+
+    __slots__ = (
+        "_route",
+        "began_at",
+        "checkouts",
+        "early_releases",
+        "ended_at",
+        "epoch_offset",
+        "error",
+        "failed_checkouts",
+        "keeps_history",
+        "notes",
+        "outcome",
+    )
+
+    # Not a dataclass: one is made for each request, and generated default factories would cost it twice as much.
+    def __init__(self, route: str | Callable[[], str], began_at: int, epoch_offset: int) -> None:
+        self._route = route
+        self.began_at = began_at
+        self.epoch_offset = epoch_offset
+        self.ended_at: int = 0
+        self.outcome: ContextOutcome = "unused"
+        self.error: BaseException | None = None
+        self.keeps_history: bool = False
+        self.checkouts: list[Checkout] = []
+        self.failed_checkouts: list[FailedCheckout] = []
+        self.early_releases: list[EarlyRelease] = []
+        self.notes: dict[object, Any] = {}
+
+    @property
+    def route(self) -> str:
+        """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
+        route = self._route
+        if isinstance(route, str):
+            return route
+        found = route()
+        if found != UNMATCHED_ROUTE or self.ended_at:
+            # Unmatched may mean that the router has not run yet.
+            self._route = found
+        return found
 
 
 HISTORY = 100

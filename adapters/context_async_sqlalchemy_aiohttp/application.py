@@ -8,7 +8,7 @@ from aiohttp import web
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
-from .middleware import db_context_middleware, release_before_headers
+from .middleware import db_context_middleware, release_before_headers, route_of
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
 
@@ -28,7 +28,8 @@ def setup_db(
         connections: disposed of when the application stops, after its last request has finished.
         position: index in ``app.middlewares``, 0 being the outermost. By default outermost, but inside of
             leading OpenTelemetry middlewares, so that the commit is part of the request's span.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -38,7 +39,7 @@ def setup_db(
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
 
     async def shut_down_after_requests(_app: web.Application) -> AsyncIterator[None]:
         yield

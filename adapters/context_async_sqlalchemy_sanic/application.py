@@ -9,7 +9,7 @@ from sanic.signals import Event
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
-from .request_context import RequestContexts
+from .request_context import RequestContexts, route_of
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
 _FIRST = 1000
@@ -25,7 +25,8 @@ def setup_db(
     Args:
         app: the application, before it starts.
         connections: made in each worker at the first use, disposed of when the worker stops.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -36,8 +37,11 @@ def setup_db(
     """
     _require_sanic(app)
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
     contexts = RequestContexts(lifecycle)
+
+    async def start_observing(_app: Sanic[Any, Any]) -> None:
+        lifecycle.start_observing()
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
@@ -47,6 +51,7 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(contexts.fail)
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(contexts.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST)(contexts.finish_websocket)
+    app.register_listener(start_observing, "before_server_start")
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 

@@ -18,6 +18,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.context import Context, context_or_none, make_current
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle, logger
+from context_async_sqlalchemy.routes import route_name
 
 AnyRequest = Request[Any, Any]
 _FIRST_ERROR_STATUS = 400
@@ -128,6 +129,12 @@ class RequestContexts:
         context = _context_of(request)
         if context is not None:
             await finish(context, commit=True)
+
+
+def route_of(request: AnyRequest) -> str:
+    """Name the route of a request."""
+    route = request.route
+    return route_name(request.method, None if route is None else route.uri)
 
 
 def _context_of(request: AnyRequest) -> RequestContext | None:
