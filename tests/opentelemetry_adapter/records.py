@@ -56,7 +56,10 @@ def context(
     began: float = 1.0, ended: float = 2.0, outcome: ContextOutcome = "commit", route: str = NO_ROUTE
 ) -> ContextRecord:
     """Make the record of a context."""
-    return ContextRecord(route, nanoseconds(began), EPOCH_OFFSET, nanoseconds(ended), outcome)
+    record = ContextRecord(route, nanoseconds(began), EPOCH_OFFSET)
+    record.ended_at = nanoseconds(ended)
+    record.outcome = outcome
+    return record
 
 
 def transaction(
