@@ -18,7 +18,7 @@ from context_async_sqlalchemy.observer import (
 
 from .attributes import ERROR_TYPE, POOL_NAME, class_name, error_type, message, pool_attributes
 
-_NANOSECOND = 1e-9
+_SECOND = 1e9
 
 Attributes = dict[str, str | int | float]
 
@@ -86,7 +86,7 @@ class SessionSpan:
             "db.session.transactions": totals.transactions,
             "db.session.statements": totals.statements,
             "db.session.held_seconds": totals.held,
-            "db.session.busy_seconds": totals.busy * _NANOSECOND,
+            "db.session.busy_seconds": totals.busy / _SECOND,
             "db.session.idle_seconds": totals.idle,
         }
 
@@ -137,7 +137,7 @@ class SessionSpan:
             POOL_NAME: self._pool.name,
             "db.transaction.outcome": transaction.outcome,
             "db.transaction.statements": transaction.statements,
-            "db.transaction.busy_seconds": transaction.busy * _NANOSECOND,
+            "db.transaction.busy_seconds": transaction.busy / _SECOND,
         }
         span = self._start(f"db.transaction {self._pool.name}", below, transaction.started_at, attributes)
         error = transaction.error
