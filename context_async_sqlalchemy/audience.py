@@ -43,7 +43,8 @@ class Audience:
 
     def __init__(self, observations: Iterable[Observation]) -> None:
         wanted = list(observations)
-        observers = list({id(observer): observer for each in wanted for observer in each.observers}.values())
+        self.observers = {id(observer): observer for each in wanted for observer in each.observers}
+        observers = list(self.observers.values())
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)

@@ -225,13 +225,14 @@ class DBConnect:
     def _renew_probe(self) -> None:
         if self._engine is None:
             return
-        if self._probe is not None:
-            self._probe.audience = Audience(self._observations)
-            if not self._observations:
-                self._probe.remove()
-                self._probe = None
+        if self._probe is None:
+            if self._observations:
+                self._probe = Probe.install(self._engine.sync_engine, self.name, Audience(self._observations))
         elif self._observations:
-            self._probe = Probe.install(self._engine.sync_engine, self.name, Audience(self._observations))
+            self._probe.readdress(Audience(self._observations))
+        else:
+            self._probe.remove()
+            self._probe = None
 
     async def _switch(self, host: str) -> None:
         old, old_probe = self._engine, self._probe

@@ -48,14 +48,19 @@ class ObservedContext(ContextRecord):
         if audience.context_began is not None:
             audience.context_began(self)
 
+    @property
+    def has_early_releases(self) -> bool:
+        """Whether there is an early release to be ended."""
+        return bool(self._early)
+
     def checkout_began(self, pool: ObservedPool, taken_at: int) -> None:
         """End an early release: the context has a connection of the pool again."""
-        if self._early:
-            for checkout in reversed(self._early):
-                if checkout.pool is pool:
-                    self._early.remove(checkout)
-                    self._end_early_release(checkout, taken_at)
-                    break
+        early = self._early or []
+        for checkout in reversed(early):
+            if checkout.pool is pool:
+                early.remove(checkout)
+                self._end_early_release(checkout, taken_at)
+                break
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Keep what is needed at the context's end."""

@@ -12,10 +12,14 @@ CheckoutPath = Literal["idle", "new", "queued"]
 """How a connection was got: it was idle in the pool, it had to be made, or another one's return was waited for."""
 
 TransactionOutcome = Literal["commit", "rollback", "unknown", "lost"]
-"""``unknown``: the COMMIT failed or was interrupted, and may have happened; ``lost``: the connection went away."""
+"""``unknown``: the COMMIT was interrupted, by a cancellation or a lost connection, and may have happened; one that the
+server has refused is a ``rollback``. ``lost``: the connection went away before."""
 
 ReleaseCause = Literal["commit", "rollback", "close", "headers", "end", "invalidation"]
-"""What gave a connection back: the first four, within an open context, are early releases."""
+"""What gave a connection back: the first four, within an open context, are early releases.
+
+A session's own ``commit()``, ``rollback()`` and ``close()`` count as the library's; ``close()`` of an open
+transaction is a rollback, as SQLAlchemy does not let the two be told apart."""
 
 WaitFailure = Literal["timeout", "cancelled", "error"]
 
@@ -92,7 +96,7 @@ class Transaction:
         return (self.ended_at - self.started_at) * _NANOSECOND
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Checkout:
     """One stay of a connection outside of its pool."""
 
@@ -108,7 +112,7 @@ class Checkout:
     transactions: list[Transaction] = field(default_factory=list[Transaction])
     released_by: ReleaseCause = "end"
     is_early: bool = False
-    """Whether its context was still open when the connection was given back."""
+    """Whether it was an early release: given back, not lost, while its context was open."""
     error: BaseException | None = None
     """The last error of a statement, a COMMIT or a ROLLBACK on it."""
 
