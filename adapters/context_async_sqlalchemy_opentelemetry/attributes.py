@@ -51,5 +51,7 @@ def class_name(error: BaseException) -> str:
 
 
 def message(error: BaseException) -> str | None:
-    """Return what an error says, or None where that may quote SQL text or values."""
-    return (str(error) or None) if isinstance(error, _SPEAKS_FOR_ITSELF) else None
+    """Return what an error says, with its notes (who holds the pool); None where that may quote SQL text or values."""
+    if not isinstance(error, _SPEAKS_FOR_ITSELF):
+        return None
+    return "\n".join((str(error), *getattr(error, "__notes__", ()))) or None

@@ -79,7 +79,7 @@ async def test_a_commit_that_fails(serve: Serve, traces: Traces, connection: DBC
         assert span.status.status_code is StatusCode.ERROR
         assert attributes(span)["error.type"] == "23505"
     assert attributes(session)["db.session.outcome"] == "failed"
-    assert attributes(transaction)["db.transaction.outcome"] == "unknown"
+    assert attributes(transaction)["db.transaction.outcome"] == "rollback"
     assert [name for name, _, _ in events(transaction)] == ["exception"]
     assert [name for name, _, _ in events(session)] == []
 
@@ -117,7 +117,9 @@ async def test_a_wait_that_times_out(serve: Serve, traces: Traces, database: Dat
     failed, made = traces.all("db.connection.acquire main")
     assert attributes(failed)["error.type"] == "timeout"
     assert failed.status.status_code is StatusCode.ERROR
-    assert "QueuePool limit" in (failed.status.description or "")
+    limit, _, who_holds_it = (failed.status.description or "").partition("\n")
+    assert "QueuePool limit" in limit
+    assert "GET /work" in who_holds_it
     assert _seconds(failed) == pytest.approx(0.1, abs=0.09)
     assert attributes(made)["db.session.acquire_path"] == "new"
     session = traces.all("db.session main")[0]
