@@ -65,7 +65,8 @@ def summarize_routes(observations: Observations) -> str:
     width = max(map(len, observations.routes), default=0) + 2
     header = f"  {'':<{width}}{'wait p50':>9}{'p99 ms':>8}{'held ms':>9}{'idle':>6}{'early releases':>16}{'saved s':>9}"
     rows = [
-        f"  {name:<{width}}{milliseconds(route.waits.milliseconds(50)):>9}{milliseconds(route.waits.milliseconds(99)):>8}"
+        f"  {name:<{width}}"
+        f"{milliseconds(route.waits.milliseconds(50)):>9}{milliseconds(route.waits.milliseconds(99)):>8}"
         f"{route.mean_hold_seconds * 1000:>9.1f}{route.idle_share:>6.0%}{route.early_releases:>16}"
         f"{route.saved_seconds:>9.1f}"
         for name, route in sorted(observations.routes.items())
