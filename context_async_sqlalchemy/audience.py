@@ -50,6 +50,7 @@ class Audience:
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
+        self.workers_starting = _tell([observer.workers_starting for observer in observers])
         self.pool_observed = _tell([observer.pool_observed for observer in observers])
         self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
         self.connected = _tell_of_connections([observer.connected for observer in observers])

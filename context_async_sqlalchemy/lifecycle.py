@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .audience import Observation, checked_observers, installed_observers
+from .audience import Audience, Observation, checked_observers, installed_observers
 from .completion import Watch
 from .connect import DBConnect
 from .observer import Observer
@@ -114,6 +114,12 @@ class Lifecycle:
         if self.observation.is_wanted:
             for connection in self.connections:
                 connection.observe(self.observation)
+
+    def announce_workers(self) -> None:
+        """Tell the observers that worker processes are about to start: what an adapter does in the main process."""
+        tell = Audience([self._observation]).workers_starting
+        if tell is not None:
+            tell()
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""

@@ -4,9 +4,9 @@ All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns
 documented so is in seconds. Records are filled while things happen and complete when an observer gets them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 CheckoutPath = Literal["idle", "new", "queued"]
 """How a connection was got: it was idle in the pool, it had to be made, or another one's return was waited for."""
@@ -74,7 +74,7 @@ class ObservedPool(Protocol):
         ...
 
     def read(self) -> PoolReading:
-        """Read the pool's state now; nothing is counted up and down."""
+        """Read the pool's state now, in any thread; nothing is counted up and down."""
         ...
 
 
@@ -266,6 +266,9 @@ class Observer:
     is logged, once for each observer and method, and goes no further.
     """
 
+    def workers_starting(self) -> None:
+        """Hear, in a server's main process, that it is about to start its workers."""
+
     def pool_observed(self, pool: ObservedPool) -> None:
         """Hear that an engine was made: its pool is observed from now on."""
 
@@ -303,6 +306,7 @@ class Observer:
         """Hear that a suspected connection came back after all."""
 
 
+@runtime_checkable
 class Exposition(Protocol):
     """An observer that can be scraped: ``setup_db`` serves it at ``metrics_path``."""
 
@@ -318,3 +322,25 @@ class Exposition(Protocol):
 
         """
         ...
+
+
+def exposition_of(observers: Iterable[Observer]) -> Exposition | None:
+    """Find the observer that can be scraped.
+
+    Args:
+        observers: those of one application.
+
+    Returns:
+        The observer, or None if none of them can be scraped.
+
+    Raises:
+        ValueError: several can, and there is one path.
+
+    """
+    expositions = [observer for observer in observers if isinstance(observer, Exposition)]
+    if len(expositions) > 1:
+        raise ValueError(
+            f"several observers can be scraped, but there is one metrics_path: {expositions!r}. Give setup_db "
+            "metrics_path=None and serve their expose() yourself"
+        )
+    return expositions[0] if expositions else None

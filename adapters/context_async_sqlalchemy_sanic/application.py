@@ -12,6 +12,7 @@ from context_async_sqlalchemy.current import find_contexts_by
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .injection import inject_sessions
+from .metrics import serve_metrics
 from .request_context import RequestContexts, find_context_of_request, route_of
 from .signals import RequestSignals
 
@@ -24,6 +25,8 @@ _FIRST_OF_WEBSOCKET_AFTER = -_FIRST
 def setup_db(
     app: Sanic[Any, Any],
     connections: Iterable[DBConnect],
+    *,
+    metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of a Sanic application a database context.
@@ -31,6 +34,7 @@ def setup_db(
     Args:
         app: the application, before it starts.
         connections: made in each worker at the first use, disposed of when the worker stops.
+        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
         options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
             ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
@@ -38,7 +42,7 @@ def setup_db(
     Raises:
         TypeError: ``app`` is no ``Sanic``, or an element of ``connections`` no DBConnect.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started, or was set up before.
+        RuntimeError: the application has started, was set up before, or has a route at ``metrics_path``.
 
     """
     _require_sanic(app)
@@ -56,12 +60,17 @@ def setup_db(
             app.on_request(signals.open_early, priority=_FIRST)
         inject_sessions(app, lifecycle.connections)
 
+    async def announce_workers(_app: Sanic[Any, Any]) -> None:
+        lifecycle.announce_workers()
+
     async def start_observing(_app: Sanic[Any, Any]) -> None:
         lifecycle.start_observing()
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
 
+    if metrics_path is not None:
+        serve_metrics(app, metrics_path, lifecycle.observers)
     app.ctx.db_lifecycle = lifecycle
     app.ctx.db_contexts = contexts
     find_contexts_by(find_context_of_request)
@@ -69,6 +78,8 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
+    # Not main_process_start, the listeners of which create_server() warns of; this one comes before the workers, too.
+    app.register_listener(announce_workers, "main_process_ready")
     app.register_listener(start_observing, "before_server_start")
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
