@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import AssertionPool, AsyncAdaptedQueuePool, NullPool, Pool, StaticPool
+from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle
@@ -61,8 +62,8 @@ async def test_without_observers_nothing_is_installed(database: Database) -> Non
 async def test_no_event_of_connections_is_used(observed: DBConnect) -> None:
     # One is enough to make every transaction 12 % dearer, for ever.
     engine = await _engine_of(observed)
-    assert not engine.sync_engine._has_events
-    assert not engine.dialect._has_events
+    assert not engine.sync_engine._has_events  # pyright: ignore[reportPrivateUsage]
+    assert not engine.dialect._has_events  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_what_was_installed_is_removed_at_the_shutdown(database: Database) -> None:
@@ -168,7 +169,7 @@ async def test_two_applications_share_a_connection(database: Database) -> None:
     await _select(await _engine_of(connection))
     assert [len(each.checkouts) for each in (shared, one, other)] == [2, 2, 1]
     assert [len(each.pools) for each in (shared, one, other)] == [1, 1, 1]
-    connection.observe_no_more(first._observation)
+    connection.observe_no_more(first.observation)
     assert [len(each.forgotten) for each in (shared, one, other)] == [0, 1, 0]
     await _select(await _engine_of(connection))
     assert [len(each.checkouts) for each in (shared, one, other)] == [3, 2, 2]
@@ -263,11 +264,13 @@ async def test_overlapping_checkouts_of_a_static_pool_end_together(
 
 async def test_the_probe_outlives_a_disposal(observed: DBConnect, recorder: Recorder) -> None:
     engine = await _engine_of(observed)
+    old_pool = engine.sync_engine.pool
     async with engine.connect() as in_flight:
         await engine.dispose()
         await in_flight.execute(SELECT)
         await _select(engine)
         assert recorder.pools[0].read().used == 1
+    await greenlet_spawn(old_pool.dispose)
     assert len(recorder.checkouts) == 2
     assert recorder.pools[0].read().used == 0
     assert len(recorder.pools) == 1
