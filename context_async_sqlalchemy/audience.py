@@ -5,15 +5,16 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import ParamSpec
+from typing import TypeVar
 
-from .observer import Observer
+from .observer import ObservedPool, Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
 ENTRY_POINT_GROUP = "context_async_sqlalchemy.observers"
 
-P = ParamSpec("P")
+T = TypeVar("T")
+Connected = Callable[[ObservedPool, float], None]
 
 # The observers' methods that have failed before, by the observer's id.
 _failed: set[tuple[int, str]] = set()
@@ -51,7 +52,7 @@ class Audience:
         self.workers_starting = _tell([observer.workers_starting for observer in observers])
         self.pool_observed = _tell([observer.pool_observed for observer in observers])
         self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
-        self.connected = _tell([observer.connected for observer in observers])
+        self.connected = _tell_of_connections([observer.connected for observer in observers])
         self.connection_invalidated = _tell([observer.connection_invalidated for observer in observers])
         self.context_began = _tell([observer.context_began for observer in observers])
         self.context_ended = _tell([observer.context_ended for observer in observers])
@@ -98,34 +99,48 @@ def checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
     return tuple(checked)
 
 
-def _tell(methods: list[Callable[P, None]]) -> Callable[P, None] | None:
+def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:
     """Make one call of the methods that are overridden; what they raise is logged once and goes no further."""
     tells = [_guarded(method) for method in methods if _is_overridden(method)]
     if len(tells) <= 1:
         return tells[0] if tells else None
 
-    def tell_all(*args: P.args, **kwargs: P.kwargs) -> None:
+    def tell_all(told: T) -> None:
         for tell in tells:
-            tell(*args, **kwargs)
+            tell(told)
 
     return tell_all
 
 
-def _is_overridden(method: Callable[P, None]) -> bool:
+def _tell_of_connections(methods: list[Callable[[ObservedPool, float], None]]) -> Connected | None:
+    overridden = [method for method in methods if _is_overridden(method)]
+
+    def tell(pool: ObservedPool, seconds: float) -> None:
+        for method in overridden:
+            try:
+                method(pool, seconds)
+            except Exception as error:  # noqa: BLE001 - as above
+                _log_failure(method, error)
+
+    return tell if overridden else None
+
+
+def _is_overridden(method: Callable[..., None]) -> bool:
     return getattr(method, "__func__", None) is not getattr(Observer, getattr(method, "__name__", ""), method)
 
 
-def _guarded(method: Callable[P, None]) -> Callable[P, None]:
-    def tell(*args: P.args, **kwargs: P.kwargs) -> None:
+def _guarded(method: Callable[[T], None]) -> Callable[[T], None]:
+    # One argument by its name: `*args` would cost half as much again, several times for each request.
+    def tell(told: T) -> None:
         try:
-            method(*args, **kwargs)
+            method(told)
         except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
             _log_failure(method, error)
 
     return tell
 
 
-def _log_failure(method: Callable[P, None], error: Exception) -> None:
+def _log_failure(method: Callable[..., None], error: Exception) -> None:
     observer = getattr(method, "__self__", method)
     name = getattr(method, "__name__", repr(method))
     key = (id(observer), name)

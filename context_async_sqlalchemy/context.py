@@ -47,6 +47,7 @@ class Context:
     __slots__ = (
         "_closed",
         "_finisher",
+        "has_ended",
         "is_open",
         "lifecycle",
         "owner",
@@ -59,6 +60,8 @@ class Context:
 
     def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
+        # Between the two, what is left to flush and to commit takes its connection.
+        self.has_ended = False
         self.owner = owner
         self.lifecycle = lifecycle
         self.parent = parent
@@ -126,6 +129,7 @@ class Context:
     def end_unused(self) -> None:
         """End a context that has no session: nothing is to be closed, and nobody waits for it."""
         self.is_open = False
+        self.has_ended = True
         if self.record is not None:
             self.record.end()
         # Tasks that start each other would chain their contexts for ever.

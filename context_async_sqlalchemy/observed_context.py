@@ -79,7 +79,7 @@ class ObservedContext(ContextRecord):
             self.failed_checkouts.append(failure)
 
     def commit_failed(self, error: BaseException) -> None:
-        """Take down that the commit at the end has raised. A cancellation that came while it succeeded is no failure."""
+        """Take down that the commit at the end has raised; a cancellation while it succeeded is no failure."""
         if isinstance(error, Exception) or self._last_transaction != "commit":
             self.outcome = "failed"
             self.error = error

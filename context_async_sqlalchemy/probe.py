@@ -55,6 +55,7 @@ class Probe:
         self.pending = 0
         self.is_installed = True
         self._engine = engine
+        self._is_queue_pool = isinstance(engine.pool, QueuePool)
         self._leaks = LeakWatch(self)
         self._nested_routes: set[str] = set()
         self._has_failed = False
@@ -73,11 +74,10 @@ class Probe:
             The probe, or None if another DBConnect observes the same engine.
 
         """
-        if isinstance(present := getattr(engine.pool, _MARK, None), Probe):
-            if present.is_installed:
-                return None
-            # Removed, but it waits for connections that are out still.
-            present._unhook()  # noqa: SLF001 - of the same class
+        present = getattr(engine.pool, _MARK, None)
+        if isinstance(present, Probe) and present.is_installed:
+            return None
+        # One that was removed, and waits for connections that are out still, stays beneath.
         probe = cls(engine, name, audience)
         if audience.pool_observed is not None:
             audience.pool_observed(probe)
@@ -115,10 +115,11 @@ class Probe:
 
     def must_wait(self, pool: Pool) -> bool:
         """Tell whether a checkout would have to wait for another one's end."""
-        if not isinstance(pool, QueuePool):
+        if not self._is_queue_pool:
             return False
-        limit = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
-        return -1 < limit <= pool.overflow() and pool.checkedin() == 0
+        queue: Any = pool
+        is_full: bool = -1 < queue._max_overflow <= queue._overflow and queue.checkedin() == 0  # noqa: SLF001 - see `read`
+        return is_full
 
     def asked(self, must_wait: bool) -> "ObservedContext | None":  # noqa: FBT001 - positional: a hot path
         """Take down that a checkout begins; return the record of its context."""
@@ -126,7 +127,7 @@ class Probe:
         if context is None:
             return None
         record = context.record
-        if record is None and context.is_open:
+        if record is None and not context.has_ended:
             record = context.record = ObservedContext(context, self.audience)
         if must_wait and record is not None:
             self._look_for_nesting(context, record)

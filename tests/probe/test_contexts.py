@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from context_async_sqlalchemy import (
     DBConnect,
@@ -21,7 +23,7 @@ from context_async_sqlalchemy import (
     set_rollback,
 )
 from context_async_sqlalchemy.context import Context, current_context, leave_context, open_context
-from context_async_sqlalchemy.finishing import release_by_status
+from context_async_sqlalchemy.finishing import finish, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.observer import HISTORY, NO_ROUTE, UNMATCHED_ROUTE
 from context_async_sqlalchemy.routes import route_name
@@ -122,6 +124,45 @@ async def test_a_context_is_told_of_at_its_first_checkout_and_at_its_end(
     assert context.began_at <= recorder.checkouts[0].asked_at
     assert context.ended_at >= recorder.checkouts[1].released_at
     assert context.outcome == "commit"
+
+
+async def test_a_connection_that_is_first_needed_by_the_flush_at_the_end_belongs_to_the_context(
+    observed: DBConnect, recorder: Recorder, database: Database
+) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Note(Base):
+        __tablename__ = "notes"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        body: Mapped[str]
+
+    async with db_context():
+        (await db_session(observed)).add(Note(body="flushed at the end"))
+    assert await database.notes() == ["flushed at the end"]
+    (context,) = recorder.contexts
+    (checkout,) = recorder.checkouts
+    assert checkout.context is context
+    assert (context.outcome, checkout.released_by, checkout.is_early) == ("commit", "end", False)
+
+
+async def test_a_connection_that_a_commit_hook_needs_first_belongs_to_the_context(
+    database: Database, recorder: Recorder
+) -> None:
+    connection = connect_to(database.url)
+
+    async def before_commit(_session: AsyncSession) -> None:
+        await run(connection, "SELECT 1")
+
+    lifecycle = Lifecycle([connection], observers=[recorder], before_commit=before_commit)
+    context, token = open_context(lifecycle)
+    try:
+        await (await db_session(connection)).begin()
+        await finish(context, commit=True)
+    finally:
+        leave_context(token)
+    assert [checkout.context for checkout in recorder.checkouts] == recorder.contexts
+    await lifecycle.shut_down()
 
 
 async def test_a_context_without_a_checkout_is_not_told_of(observed: DBConnect, recorder: Recorder) -> None:

@@ -179,6 +179,38 @@ async def test_two_applications_share_a_connection(database: Database) -> None:
     await second.shut_down()
 
 
+async def test_an_application_that_starts_again_observes_again(database: Database) -> None:
+    connection, recorder = connect_to(database.url), Recorder()
+    lifecycle = Lifecycle([connection], observers=[recorder])
+    await _select(await _engine_of(connection))
+    await lifecycle.shut_down()
+    await _select(await _engine_of(connection))
+    assert len(recorder.checkouts) == 1
+    lifecycle.start_observing()
+    await _select(await _engine_of(connection))
+    assert len(recorder.checkouts) == 2
+    await lifecycle.shut_down()
+    assert recorder.forgotten == recorder.pools
+
+
+async def test_an_engine_that_is_used_again_while_a_checkout_is_open_counts_it_too(database: Database) -> None:
+    engine = create_async_engine(database.url)
+    connection, recorder = _around(engine), Recorder()
+    lifecycle = Lifecycle([connection], observers=[recorder])
+    await connection.session_maker()
+    old_pool = engine.sync_engine.pool
+    async with engine.connect() as in_flight:
+        await connection.close()
+        await connection.session_maker()
+        await _select(engine)
+        await in_flight.execute(SELECT)
+        assert [pool.read().used for pool in recorder.pools] == [1, 0]
+    assert [checkout.statements for checkout in recorder.checkouts] == [1, 1]
+    assert [pool.read().used for pool in recorder.pools] == [0, 0]
+    await greenlet_spawn(old_pool.dispose)
+    await lifecycle.shut_down()
+
+
 async def test_one_engine_of_two_connections_is_observed_once(database: Database) -> None:
     engine = create_async_engine(database.url)
     recorder = Recorder()
