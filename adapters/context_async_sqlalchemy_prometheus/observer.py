@@ -73,8 +73,8 @@ class PrometheusObserver(Observer):
         headers = [("Content-Type", content_type)]
         if gzip_accepted(accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
-            # Level 9, prometheus-client's, makes it a tenth smaller in thrice the time.
-            body = gzip.compress(body, compresslevel=6)
+            # Level 9, prometheus-client's, makes it a quarter smaller in eight times the time.
+            body = gzip.compress(body, compresslevel=1)
         return headers, body
 
     def _scraped(self) -> CollectorRegistry:

@@ -53,6 +53,7 @@ async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_fo
     recorder, breaks = Recorder(), _BreaksAlways()
     lifecycle = Lifecycle([connection], observers=[breaks, recorder], leak_threshold=0.1)
     for _ in range(2):
+        lifecycle.announce_workers()
         async with db_context():
             await run(connection, "SELECT 1")
             inner = asyncio.create_task(run_in_new_ctx(run, connection, "SELECT 1"))
