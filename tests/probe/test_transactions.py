@@ -10,9 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import DBConnect, db_context, db_session
 from context_async_sqlalchemy.observer import Checkout
-from tests.conftest import Database
 from tests.probe.conftest import Observe
-from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT
+from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database
 from tests.support.recorder import Recorder
 from tests.support.waiting import until
 
