@@ -63,7 +63,7 @@ async def commit_all_sessions(before_commit: BeforeCommitCallback | None = None)
     if context.rollback_only:
         await rollback_all_sessions()
     elif work := context.transactions():
-        await run_to_end(commit_sessions(context, work, before_commit))
+        await commit_sessions(context, work, before_commit)
 
 
 async def rollback_all_sessions() -> None:

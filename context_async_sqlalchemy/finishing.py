@@ -9,7 +9,7 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from .completion import run_to_end
+from .completion import Completion, run_to_end
 from .context_session import (
     ContextSession,
     give_back_what_comes_late,
@@ -46,15 +46,15 @@ async def finish(context: "Context", *, commit: bool) -> None:
         return
     context.is_open = False
     commits = commit and not context.rollback_only
-    failure: BaseException | None = None
     try:
         if commits and (work := context.transactions()):
-            await run_to_end(commit_sessions(context, work))
+            await commit_sessions(context, work)
             # A hook may have used a connection that had not been used before.
             if context.lifecycle.has_commit_hooks and (work := context.transactions()):
-                await run_to_end(commit_sessions(context, work))
+                await commit_sessions(context, work)
     except BaseException as error:
-        failure = error
+        if context.record is not None:
+            context.record.commit_failed(error)
         raise
     finally:
         try:
@@ -62,26 +62,29 @@ async def finish(context: "Context", *, commit: bool) -> None:
                 await run_to_end(_close_all(context))
         finally:
             if context.record is not None:
-                context.record.settle(commits=commits, failure=failure)
+                context.record.settle(commits=commits)
             context.end()
 
 
-async def finish_by_status(context: "Context", status: int) -> None:
+def finish_by_status(context: "Context", status: int) -> Awaitable[None]:
     """End a context as the application's rule says for a response status.
 
     Raises:
         Exception: see :func:`finish`; or what the rule raised, after a rollback.
 
     """
-    if not context.sessions:
-        context.end()
-        return
     try:
-        commit = not context.rollback_only and context.lifecycle.commit_on(status)
-    except BaseException:
+        commit = bool(context.sessions) and not context.rollback_only and context.lifecycle.commit_on(status)
+    except BaseException as error:  # noqa: BLE001 - raised when it is awaited
+        return _finish_after(error, context)
+    return finish(context, commit=commit)
+
+
+async def _finish_after(error: BaseException, context: "Context") -> None:
+    try:
+        raise error
+    finally:
         await finish(context, commit=False)
-        raise
-    await finish(context, commit=commit)
 
 
 async def release_by_status(context: "Context", status: int) -> None:
@@ -105,15 +108,17 @@ async def release_by_status(context: "Context", status: int) -> None:
     context.releasing = "headers"
     try:
         if not context.rollback_only and context.lifecycle.commit_on(status):
-            await run_to_end(commit_sessions(context, work))
+            await commit_sessions(context, work)
         else:
             await run_to_end(rollback_sessions(context.lifecycle, work))
     finally:
         context.releasing = None
 
 
-async def commit_sessions(context: "Context", work: Work, before_commit: BeforeCommitCallback | None = None) -> None:
-    """Commit sessions one after another; when one fails, roll it and those after it back.
+def commit_sessions(
+    context: "Context", work: Work, before_commit: BeforeCommitCallback | None = None
+) -> Awaitable[None]:
+    """Commit sessions one after another, to the end; when one fails, roll it and those after it back.
 
     Args:
         context: whose sessions they are.
@@ -124,12 +129,27 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
         Exception: see :func:`finish`.
 
     """
+    completion = Completion()
+    before_commit = before_commit or context.lifecycle.before_commit
+    commits = _commit_each(completion, context, work, before_commit)
+    if before_commit is not None or context.lifecycle.has_commit_hooks:
+        return completion.run_in_task(commits)
+    for _, session in work:
+        # An application's own class may use asyncio.timeout; a stand-in may do anything.
+        if getattr(type(session), "commit", None) is not AsyncSession.commit:
+            return completion.run_in_task(commits)
+    return completion.run(commits)
+
+
+async def _commit_each(
+    completion: Completion, context: "Context", work: Work, before_commit: BeforeCommitCallback | None
+) -> None:
     lifecycle = context.lifecycle
-    before_commit = before_commit or lifecycle.before_commit
     if lifecycle.has_commit_hooks:
         context.adopt_finisher()
     for position, (connect, session) in enumerate(work):
-        task = lifecycle.commit_watch.enter()
+        completion.is_interrupted = False
+        lifecycle.commit_watch.enter(completion)
         try:
             if before_commit is not None:
                 await before_commit(session)
@@ -140,17 +160,16 @@ async def commit_sessions(context: "Context", work: Work, before_commit: BeforeC
                     # The hook has used the session: end its transaction too, or it would keep the connection.
                     await session.commit()
         except BaseException as failure:
-            was_too_long = lifecycle.commit_watch.leave(task)
-            error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if was_too_long else failure
-            await _roll_back_after(failure, lifecycle, work[position])
-            await rollback_sessions(lifecycle, work[position + 1 :])
+            lifecycle.commit_watch.leave(completion)
+            error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
+            await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
             if position > 0:
                 names = [connection.name for connection, _ in work]
                 raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
             if error is failure:
                 raise
             raise error from failure
-        lifecycle.commit_watch.leave(task)
+        lifecycle.commit_watch.leave(completion)
 
 
 async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
@@ -201,17 +220,17 @@ def _roll_back_on_the_server(held: Held) -> None:
             connection.dialect.do_rollback(connection.connection)
 
 
-async def _roll_back_after(failure: BaseException, lifecycle: Lifecycle, entry: Entry) -> None:
-    """Roll a session back whose commit has failed.
+async def _roll_back_after(failure: BaseException, lifecycle: Lifecycle, work: Work) -> None:
+    """Roll a session back whose commit has failed, and those that follow it.
 
     SQLAlchemy takes the transaction for ended then, whether it is or not. SQLite's is not: only ``rollback()`` ends
     it, ``close()`` would return the connection with it. And if the driver has refused, another task may be using the
     connection.
     """
     if isinstance(failure, InterfaceError):
-        await _invalidate(lifecycle, entry, held_connections(entry[1]), failure)
-    else:
-        await rollback_sessions(lifecycle, [entry])
+        await _invalidate(lifecycle, work[0], held_connections(work[0][1]), failure)
+        work = work[1:]
+    await rollback_sessions(lifecycle, work)
 
 
 def close_if_idle(session: AsyncSession) -> bool:

@@ -97,7 +97,7 @@ class Lifecycle:
         self.connections = _checked(connections)
         self.observers = installed_observers() if observers is None else checked_observers(observers)
         self.route_of = route_of
-        self._observation = Observation(self.observers, leak_threshold, leak_stacks)
+        self.observation = Observation(self.observers, leak_threshold, leak_stacks)
         self.commit_on = commit_on
         self.before_commit = before_commit
         self.after_commit = after_commit
@@ -111,16 +111,16 @@ class Lifecycle:
 
     def start_observing(self) -> None:
         """Observe the connections, again if the application was stopped before: Sanic's test clients restart one."""
-        if self._observation.is_wanted:
+        if self.observation.is_wanted:
             for connection in self.connections:
-                connection.observe(self._observation)
+                connection.observe(self.observation)
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""
         await self.drain(self.drain_timeout)
         await asyncio.gather(*(connection.close() for connection in self.connections))
         for connection in self.connections:
-            connection.observe_no_more(self._observation)
+            connection.observe_no_more(self.observation)
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
         """Wait until no context that has a session is open.

@@ -78,20 +78,16 @@ class ObservedContext(ContextRecord):
         if self.keeps_history and len(self.failed_checkouts) < HISTORY:
             self.failed_checkouts.append(failure)
 
-    def settle(self, *, commits: bool, failure: BaseException | None) -> None:
-        """Take down how the context's own end went.
-
-        Args:
-            commits: whether it was to commit.
-            failure: what its commit raised. A cancellation that came while a COMMIT succeeded is none.
-
-        """
-        if self._last_transaction is None and failure is None:
-            return
-        self.outcome = "commit" if commits else "rollback"
-        if failure is not None and (isinstance(failure, Exception) or self._last_transaction != "commit"):
+    def commit_failed(self, error: BaseException) -> None:
+        """Take down that the commit at the end has raised. A cancellation that came while it succeeded is no failure."""
+        if isinstance(error, Exception) or self._last_transaction != "commit":
             self.outcome = "failed"
-            self.error = failure
+            self.error = error
+
+    def settle(self, *, commits: bool) -> None:
+        """Take down whether the context was to commit at its end."""
+        if self.outcome == "unused" and self._last_transaction is not None:
+            self.outcome = "commit" if commits else "rollback"
 
     def end(self) -> None:
         """Complete the record, tell of it, and let go of the context and its request."""

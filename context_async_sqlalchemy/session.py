@@ -95,7 +95,7 @@ async def commit_db_session(connect: DBConnect) -> None:
     """
     session = get_db_session_from_context(connect)
     if session is not None and session.in_transaction():
-        await run_to_end(commit_sessions(current_context(), [(connect, session)]))
+        await commit_sessions(current_context(), [(connect, session)])
 
 
 async def rollback_db_session(connect: DBConnect) -> None:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from context_async_sqlalchemy import commit_db_session, db_session, run_in_new_ctx
-from tests.conformance.driver import Exchange, Reply
+from tests.conformance.driver import Exchange, Handler, Reply
 from tests.conformance.service import Service
 from tests.conformance.statements import run, write
 from tests.support.recorder import Recorder
@@ -33,15 +33,32 @@ async def test_a_request_is_observed_by_its_route(service: Service) -> None:
     assert recorder.forgotten == recorder.pools
 
 
-async def test_an_unmatched_request_takes_no_connection_and_is_not_told_of(service: Service) -> None:
+async def test_concurrent_requests_of_two_routes_are_told_apart(service: Service) -> None:
     recorder = Recorder()
+    ready: set[str] = set()
 
-    async def handler(_exchange: Exchange) -> Reply:
-        return Reply()
+    def handler_of(name: str, statements: int) -> Handler:
+        async def handler(_exchange: Exchange) -> Reply:
+            await write(service.connection, name)
+            ready.add(name)
+            # Both hold a connection now; from here they take turns.
+            await until(lambda: len(ready) == 2, "the other request holds one, too")
+            for _ in range(statements - 1):
+                await run(service.connection, "SELECT 1")
+            return Reply()
 
-    async with service.running(handler, observers=[recorder]) as client:
-        assert (await client.get())[0] == 200
-    assert recorder.begun == []
+        return handler
+
+    slow, quick = "/slow/{id}", "/quick"
+    others = {slow: handler_of("slow", 5), quick: handler_of("quick", 2)}
+    async with service.running(others[quick], others=others, observers=[recorder]) as client:
+        for _ in range(3):
+            ready.clear()
+            await asyncio.gather(client.get("/slow/1"), client.get("/quick"))
+    route = service.driver.route
+    seen = sorted((checkout.route, checkout.statements) for checkout in recorder.checkouts)
+    assert seen == sorted([(route(slow), 5), (route(quick), 2)] * 3)
+    assert all(checkout.context in recorder.contexts for checkout in recorder.checkouts)
 
 
 async def test_a_stream_gives_its_connection_back_by_its_headers(service: Service) -> None:

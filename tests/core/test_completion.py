@@ -1,11 +1,27 @@
 """Running to the end, however often the caller is cancelled."""
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
 import pytest
 
-from context_async_sqlalchemy.completion import Watch, run_to_end
+from context_async_sqlalchemy.completion import Completion, Watch, run_to_end
+
+RunToEnd = Callable[[Coroutine[Any, Any, str]], Awaitable[str]]
+
+
+async def _in_the_callers_task(coroutine: Coroutine[Any, Any, str]) -> str:
+    return await Completion().run(coroutine)
+
+
+@pytest.fixture(params=[_in_the_callers_task, run_to_end], ids=["in the caller's task", "in a task of its own"])
+def to_end(request: pytest.FixtureRequest) -> RunToEnd:
+    """Either way of running to the end."""
+    run: RunToEnd = request.param
+    return run
 
 
 class Work:
@@ -30,19 +46,19 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_result_and_the_exception_are_passed_on() -> None:
+async def test_the_result_and_the_exception_are_passed_on(to_end: RunToEnd) -> None:
     work, failing = Work(), Work(KeyError("why"))
     work.go_on.set()
     failing.go_on.set()
-    assert await run_to_end(work.run()) == "result"
+    assert await to_end(work.run()) == "result"
     with pytest.raises(KeyError, match="why"):
-        await run_to_end(failing.run())
+        await to_end(failing.run())
 
 
 @pytest.mark.parametrize("cancellations", [1, 2, 7])
-async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancellations: int) -> None:
+async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancellations: int, to_end: RunToEnd) -> None:
     work = Work()
-    caller = asyncio.create_task(run_to_end(work.run()))
+    caller = asyncio.create_task(_text(to_end(work.run())))
     await _settle()
     for _ in range(cancellations):
         caller.cancel()
@@ -55,9 +71,9 @@ async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancel
     assert caller.cancelling() == cancellations
 
 
-async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause() -> None:
+async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause(to_end: RunToEnd) -> None:
     work = Work(KeyError("why"))
-    caller = asyncio.create_task(run_to_end(work.run()))
+    caller = asyncio.create_task(_text(to_end(work.run())))
     await _settle()
     caller.cancel()
     await _settle()
@@ -67,16 +83,16 @@ async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause() -> 
     assert isinstance(cancelled.value.__cause__, KeyError)
 
 
-async def test_a_timeout_around_it_still_works() -> None:
+async def test_a_timeout_around_it_still_works(to_end: RunToEnd) -> None:
     work = Work()
     asyncio.get_running_loop().call_later(0.05, work.go_on.set)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await run_to_end(work.run())
+            await to_end(work.run())
     assert work.done
 
 
-async def test_a_cancelled_anyio_scope_waits_without_spinning() -> None:
+async def test_a_cancelled_anyio_scope_waits_without_spinning(to_end: RunToEnd) -> None:
     work = Work()
     turns = 0
 
@@ -102,7 +118,7 @@ async def test_a_cancelled_anyio_scope_waits_without_spinning() -> None:
             return schedule(*args, **kwargs)  # type: ignore[arg-type]
 
         try:
-            await run_to_end(work.run())
+            await to_end(work.run())
         finally:
             del loop.call_soon
     await counter
@@ -111,12 +127,128 @@ async def test_a_cancelled_anyio_scope_waits_without_spinning() -> None:
     assert wakeups < 100
 
 
-async def test_work_that_is_cancelled_itself_cancels_the_caller() -> None:
-    async def cancelled() -> None:
+async def test_work_that_is_cancelled_itself_cancels_the_caller(to_end: RunToEnd) -> None:
+    async def cancelled() -> str:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await run_to_end(cancelled())
+        await to_end(cancelled())
+
+
+async def test_work_that_only_yields_to_the_loop_ends_too(to_end: RunToEnd) -> None:
+    async def yields() -> str:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "result"
+
+    assert await to_end(yields()) == "result"
+    caller = asyncio.create_task(_text(to_end(yields())))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_a_cancellation_in_the_turn_in_which_the_work_could_go_on_is_not_lost(to_end: RunToEnd) -> None:
+    work = Work()
+    caller = asyncio.create_task(_text(to_end(work.run())))
+    await _settle()
+    work.go_on.set()
+    caller.cancel()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert work.done
+
+
+async def test_what_the_work_waits_for_may_fail(to_end: RunToEnd) -> None:
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    seen: list[BaseException] = []
+
+    async def work() -> str:
+        try:
+            return await future
+        except ConnectionError as error:
+            seen.append(error)
+            await asyncio.sleep(0.001)
+            return "made good"
+
+    caller = asyncio.create_task(_text(to_end(work())))
+    await _settle()
+    error = ConnectionError("gone")
+    future.set_exception(error)
+    assert await caller == "made good"
+    assert seen == [error]
+
+
+async def test_what_the_work_waits_for_may_fail_after_the_caller_was_cancelled(to_end: RunToEnd) -> None:
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def work() -> str:
+        return await future
+
+    caller = asyncio.create_task(_text(to_end(work())))
+    await _settle()
+    caller.cancel()
+    await _settle()
+    future.set_exception(ConnectionError("gone"))
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await caller
+    assert isinstance(cancelled.value.__cause__, ConnectionError)
+
+
+async def test_a_cancelled_callers_work_goes_on_through_several_waits(to_end: RunToEnd) -> None:
+    steps: list[int] = []
+
+    async def work() -> str:
+        for step in range(3):
+            await asyncio.sleep(0.005)
+            steps.append(step)
+        async with asyncio.timeout(1):
+            await asyncio.sleep(0)
+        return "result"
+
+    caller = asyncio.create_task(_text(to_end(work())))
+    await _settle()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert steps == [0, 1, 2]
+
+
+async def test_a_time_out_that_the_work_withdraws_itself_does_not_cancel_the_caller(to_end: RunToEnd) -> None:
+    # psycopg looks for interrupts so on its older versions: it waits again after each tenth of a second.
+    work = Work()
+    asyncio.get_running_loop().call_later(0.03, work.go_on.set)
+
+    async def polls() -> str:
+        while not work.done:
+            try:
+                async with asyncio.timeout(0.01):
+                    await work.run()
+            except TimeoutError:
+                continue
+        return "result"
+
+    caller = asyncio.create_task(_text(to_end(polls())))
+    assert await caller == "result"
+    assert caller.cancelling() == 0
+
+
+async def test_work_whose_loop_stops_is_closed() -> None:
+    closed: list[str] = []
+
+    async def work() -> str:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            closed.append("closed")
+        return "never"
+
+    caller = _text(Completion().run(work()))
+    caller.send(None)
+    caller.close()
+    assert closed == ["closed"]
 
 
 async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> None:
@@ -132,23 +264,53 @@ async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> N
     coroutine.close()
 
 
-async def test_a_task_that_stays_too_long_is_cancelled_and_the_others_are_not() -> None:
+@pytest.mark.parametrize("in_task", [False, True])
+async def test_work_that_stays_too_long_is_interrupted_and_the_others_are_not(in_task: bool) -> None:
     watch = Watch(0.05)
     outcomes: list[bool] = []
 
-    async def stay(seconds: float) -> None:
-        task = watch.enter()
-        try:
+    async def stay(completion: Completion, seconds: float) -> None:
+        watch.enter(completion)
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            outcomes.append(watch.leave(task))
-        else:
-            outcomes.append(watch.leave(task))
+        watch.leave(completion)
+        outcomes.append(completion.is_interrupted)
+
+    async def run(seconds: float) -> None:
+        completion = Completion()
+        work = stay(completion, seconds)
+        await (completion.run_in_task(work) if in_task else completion.run(work))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(stay(0.001))
-        group.create_task(stay(10))
+        group.create_task(run(0.001))
+        group.create_task(run(10))
         await asyncio.sleep(0.03)
-        group.create_task(stay(10))
-        group.create_task(stay(0.04))
+        group.create_task(run(10))
+        group.create_task(run(0.04))
     assert outcomes == [False, True, False, True]
+
+
+async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_long() -> None:
+    watch = Watch(0.03)
+    completion = Completion()
+
+    async def work() -> None:
+        watch.enter(completion)
+        try:
+            await asyncio.sleep(10)
+        finally:
+            watch.leave(completion)
+
+    async def run() -> None:
+        await completion.run(work())
+
+    caller = asyncio.create_task(run())
+    await _settle()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert completion.is_interrupted
+
+
+async def _text(awaitable: Awaitable[str]) -> str:
+    return await awaitable

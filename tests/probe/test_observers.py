@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Sized
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -40,6 +41,11 @@ for _name in CALLBACKS:
     setattr(_BreaksAlways, _name, _breaking(_name))
 
 
+def _one_more(told: Sized) -> Callable[[], bool]:
+    wanted = len(told) + 1
+    return lambda: len(told) == wanted
+
+
 async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_for_each_method(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,13 +56,11 @@ async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_fo
         async with db_context():
             await run(connection, "SELECT 1")
             inner = asyncio.create_task(run_in_new_ctx(run, connection, "SELECT 1"))
-            expected = len(recorder.nested) + 1
-            await until(lambda: len(recorder.nested) == expected, "it waits")
+            await until(_one_more(recorder.nested), "it waits")
             inner.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await inner
-            leaks = len(recorder.suspected) + 1
-            await until(lambda: len(recorder.suspected) == leaks, "a leak is suspected")
+            await until(_one_more(recorder.suspected), "a leak is suspected")
             await commit_db_session(connection)
             assert connection.engine is not None
             async with connection.engine.connect() as raw:
@@ -128,7 +132,12 @@ def test_the_installed_observers_are_the_default(
         _entry_point("here", f"{__name__}:make_installed"),
         _entry_point("extra not installed", "not_installed_package:default_observer"),
     ]
-    monkeypatch.setattr(audience_module, "entry_points", lambda group: installed if "observers" in group else [])
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        assert group == audience_module.ENTRY_POINT_GROUP
+        return installed
+
+    monkeypatch.setattr(audience_module, "entry_points", entry_points)
     (observer,) = Lifecycle().observers
     assert isinstance(observer, _Installed)
     assert "'extra not installed' is left out" in caplog.text

@@ -62,8 +62,8 @@ async def test_without_observers_nothing_is_installed(database: Database) -> Non
 async def test_no_event_of_connections_is_used(observed: DBConnect) -> None:
     # One is enough to make every transaction 12 % dearer, for ever.
     engine = await _engine_of(observed)
-    assert not engine.sync_engine._has_events
-    assert not engine.dialect._has_events
+    assert not engine.sync_engine._has_events  # pyright: ignore[reportPrivateUsage]
+    assert not engine.dialect._has_events  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_what_was_installed_is_removed_at_the_shutdown(database: Database) -> None:
@@ -169,7 +169,7 @@ async def test_two_applications_share_a_connection(database: Database) -> None:
     await _select(await _engine_of(connection))
     assert [len(each.checkouts) for each in (shared, one, other)] == [2, 2, 1]
     assert [len(each.pools) for each in (shared, one, other)] == [1, 1, 1]
-    connection.observe_no_more(first._observation)
+    connection.observe_no_more(first.observation)
     assert [len(each.forgotten) for each in (shared, one, other)] == [0, 1, 0]
     await _select(await _engine_of(connection))
     assert [len(each.checkouts) for each in (shared, one, other)] == [3, 2, 2]

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import Connection, column, insert, literal_column, make_url, select, table, text
+from sqlalchemy import Connection, Integer, column, insert, literal_column, make_url, select, table, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -256,6 +256,6 @@ async def test_a_two_phase_transaction_ends_once(
 
 async def test_a_select_by_the_orm_layer(on_any_driver: DBConnect, recorder: Recorder) -> None:
     async with await _open(on_any_driver) as session:
-        assert (await session.scalars(select(literal_column("7")))).all() == [7]
+        assert (await session.scalars(select(literal_column("7", Integer)))).all() == [7]
     await until(lambda: len(recorder.checkouts) == 1, "given back")
     assert recorder.statements == 1

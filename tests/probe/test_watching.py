@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -99,8 +100,8 @@ async def test_no_timer_runs_while_nothing_is_held(database: Database, observe: 
     observe(connection, leak_threshold=0.05)
     async with db_context():
         await run(connection, "SELECT 1")
-    probe = recorder.pools[0]
-    looking = probe._leaks._looking  # type: ignore[attr-defined]
+    probe: Any = recorder.pools[0]
+    looking: set[object] = probe._leaks._looking
     assert len(looking) == 1
     await until(lambda: not looking, "the timer rests")
 
