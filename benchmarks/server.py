@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from benchmarks.tracing import server_span, tracer_provider
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
 from context_async_sqlalchemy.context import Context
+from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 
 metadata = MetaData()
@@ -78,9 +79,12 @@ def by_library(url: str, *middlewares: Middleware, **options: Any) -> web.Applic
 
 
 def traced(url: str, *, is_sampled: bool, has_session_spans: bool) -> web.Application:
-    """Serve through the library, in a server span; with the session's spans below it, or without."""
+    """Serve through the library, in a server span; with the session's spans below it, or without.
+
+    Without them the connections are observed too, as they are for metrics.
+    """
     provider = tracer_provider(is_sampled=is_sampled)
-    observers = [OpenTelemetryObserver(tracer_provider=provider)] if has_session_spans else []
+    observers = [OpenTelemetryObserver(tracer_provider=provider) if has_session_spans else Observer()]
     return by_library(url, server_span(provider), observers=observers)
 
 

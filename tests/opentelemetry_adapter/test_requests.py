@@ -9,6 +9,8 @@ from opentelemetry.sdk.trace.sampling import DEFAULT_OFF
 from opentelemetry.trace import StatusCode
 
 from context_async_sqlalchemy import DBConnect, commit_db_session, run_in_new_ctx
+from context_async_sqlalchemy.audience import installed_observers
+from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
 from tests.support.database import FAILING_COMMIT, Database
@@ -223,6 +225,10 @@ async def test_a_context_that_ends_with_a_cancelled_request_is_traced(traces: Tr
     session = traces.one("db.session main")
     assert attributes(session)["db.session.outcome"] == "rollback"
     assert session.parent is not None
+
+
+def test_where_it_is_installed_it_observes_by_default() -> None:
+    assert [type(observer) for observer in installed_observers()].count(OpenTelemetryObserver) == 1
 
 
 def _seconds(span: ReadableSpan) -> float:
