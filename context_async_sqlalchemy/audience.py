@@ -50,7 +50,7 @@ class Audience:
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
-        self.workers_starting = _tell([observer.workers_starting for observer in observers])
+        self.workers_starting = _tell_of_workers([observer.workers_starting for observer in observers])
         self.pool_observed = _tell([observer.pool_observed for observer in observers])
         self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
         self.connected = _tell_of_connections([observer.connected for observer in observers])
@@ -111,6 +111,19 @@ def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:
             tell(told)
 
     return tell_all
+
+
+def _tell_of_workers(methods: list[Callable[[], None]]) -> Callable[[], None] | None:
+    overridden = [method for method in methods if _is_overridden(method)]
+
+    def tell() -> None:
+        for method in overridden:
+            try:
+                method()
+            except Exception as error:  # noqa: BLE001 - as above
+                _log_failure(method, error)
+
+    return tell if overridden else None
 
 
 def _tell_of_connections(methods: list[Callable[[ObservedPool, float], None]]) -> Connected | None:
