@@ -9,7 +9,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind
 from rich.tree import Tree
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -41,10 +41,10 @@ class SlowestRequest(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span; that of the request is the last of its trace."""
-        spans = self._open.setdefault(span.context.trace_id, [])
+        spans = self._open.setdefault(_identity(span).trace_id, [])
         spans.append(span)
         if span.kind is SpanKind.SERVER:
-            del self._open[span.context.trace_id]
+            del self._open[_identity(span).trace_id]
             if _nanoseconds(span) > self._nanoseconds:
                 self._spans, self._nanoseconds = spans, _nanoseconds(span)
         elif len(self._open) > _MOST_OPEN:
@@ -62,7 +62,7 @@ class SlowestRequest(SpanProcessor):
 
     def _grow(self, branch: Tree, parent: ReadableSpan, spans: list[ReadableSpan]) -> None:
         for span in spans:
-            if span.parent is not None and span.parent.span_id == parent.context.span_id:
+            if span.parent is not None and span.parent.span_id == _identity(parent).span_id:
                 twig = branch.add(_line(span))
                 for event in span.events:
                     if event.name == "released_early":
@@ -99,6 +99,10 @@ def request_span(method: str, route: str) -> Span:
         kind=SpanKind.SERVER,
         attributes={"http.request.method": method, "http.route": route},
     )
+
+
+def _identity(span: ReadableSpan) -> SpanContext:
+    return span.get_span_context() or INVALID_SPAN_CONTEXT
 
 
 def _nanoseconds(span: ReadableSpan) -> int:
