@@ -49,7 +49,6 @@ class Audience:
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
-        self.workers_starting = _tell([observer.workers_starting for observer in observers])
         self.pool_observed = _tell([observer.pool_observed for observer in observers])
         self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
         self.connected = _tell_of_connections([observer.connected for observer in observers])
@@ -97,6 +96,15 @@ def checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
             )
         checked.append(candidate)
     return tuple(checked)
+
+
+def announce_workers(observers: Iterable[Observer]) -> None:
+    """Tell the observers that worker processes are about to start."""
+    for observer in observers:
+        try:
+            observer.workers_starting()
+        except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+            _log_failure(observer.workers_starting, error)
 
 
 def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .audience import Audience, Observation, checked_observers, installed_observers
+from .audience import Observation, announce_workers, checked_observers, installed_observers
 from .completion import Watch
 from .connect import DBConnect
 from .observer import Observer
@@ -117,9 +117,7 @@ class Lifecycle:
 
     def announce_workers(self) -> None:
         """Tell the observers that worker processes are about to start: what an adapter does in the main process."""
-        tell = Audience([self.observation]).workers_starting
-        if tell is not None:
-            tell()
+        announce_workers(self.observers)
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""
