@@ -1,5 +1,6 @@
 """Who is told: the observers of one application or connection, and the methods that they really have."""
 
+import contextlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable
@@ -155,7 +156,8 @@ def _log_failure(method: Callable[..., None], error: Exception) -> None:
     if key in _failed:
         return
     _failed.add(key)
-    weakref.finalize(observer, _failed.discard, key)
+    with contextlib.suppress(TypeError):
+        weakref.finalize(observer, _failed.discard, key)
     logger.error(
         "the observer %r failed in %s; this is said once, it is told further on, and the application goes on",
         observer,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .connect import DBConnect
+from .current import context_or_none
 from .current import current as _current
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
 from .finishing import Work, finish
@@ -157,11 +158,6 @@ class Context:
 _own_contexts = Lifecycle(observers=(), tracks_contexts=False)
 
 
-def context_or_none() -> Context | None:
-    """Return the current context, open or ended, or None."""
-    return _current.get()
-
-
 def current_context() -> Context:
     """Return the current context, open or ended.
 
@@ -169,14 +165,14 @@ def current_context() -> Context:
         ContextNotInitiatedError: there is none.
 
     """
-    context = _current.get()
+    context = context_or_none()
     if context is None:
         raise ContextNotInitiatedError
     return context
 
 
-def make_current(context: Context | None) -> None:
-    """Make a context the current one, or none: for a framework that runs many requests in one task."""
+def make_current(context: Context) -> None:
+    """Make a context the current one, in a task whose only work it is."""
     _current.set(context)
 
 
@@ -220,7 +216,7 @@ def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Con
         The context, and the token by which ``leave_context`` makes the previous one current again.
 
     """
-    parent = _current.get()
+    parent = context_or_none()
     if lifecycle is None:
         lifecycle = _own_contexts if parent is None else parent.lifecycle
     context = Context(lifecycle, parent)
@@ -253,7 +249,7 @@ def init_db_session_ctx(force: bool = False) -> Token[Context | None]:  # noqa: 
 
 def is_context_initiated() -> bool:
     """Tell whether a context is open here; one that has ended does not count."""
-    context = _current.get()
+    context = context_or_none()
     return context is not None and context.is_open
 
 
@@ -308,5 +304,5 @@ def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
         The session, or None if there is none, or no context.
 
     """
-    context = _current.get()
+    context = context_or_none()
     return None if context is None else context.pop(connect)

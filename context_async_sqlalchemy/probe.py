@@ -1,8 +1,7 @@
 """Watches one engine's pool and dialect, and fills the records of :mod:`~context_async_sqlalchemy.observer`.
 
-The class of the live pool is replaced by one that is derived from it: so engines that the application has made can be
-observed, ``dispose()`` keeps it (it makes the new pool by the old one's class), and it can be taken back. Nothing here
-raises into SQLAlchemy: an exception while a connection is given back would lose its place in the pool for ever.
+The hooks that call it are in :mod:`~context_async_sqlalchemy.pool_hooks` and
+:mod:`~context_async_sqlalchemy.dialect_hooks`.
 """
 
 import asyncio
@@ -17,20 +16,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from .audience import Audience, Observation
-from .current import current
+from .current import context_or_none
 from .dialect_hooks import DialectHooks
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
 from .observed_context import ObservedContext
 from .observer import FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
 from .open_checkout import OpenCheckout
+from .pool_hooks import MARK, observed_class
 
 if TYPE_CHECKING:
     from .context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
-_MARK = "_context_async_sqlalchemy_probe"
 _NANOSECOND = 1e-9
 
 
@@ -59,9 +58,10 @@ class Probe:
         self._leaks = LeakWatch(self)
         self._nested_routes: set[str] = set()
         self._has_failed = False
-        self._observed_class = _observed_class(type(engine.pool), self)
-        engine.pool.__class__ = self._observed_class
+        # The dialect's hooks pass on what they find no checkout for, so a failure halfway leaves a working engine.
         self._dialect_hooks = DialectHooks(engine.dialect, self)
+        self._observed_class = observed_class(type(engine.pool), self)
+        engine.pool.__class__ = self._observed_class
         # These come with opened and lost connections only. Of the engine, not of the pool: it may be replaced.
         event.listen(engine, "connect", self._connected)
         event.listen(engine, "invalidate", self._invalidated)
@@ -71,14 +71,19 @@ class Probe:
         """Observe an engine from now on.
 
         Returns:
-            The probe, or None if another DBConnect observes the same engine.
+            The probe, or None if another DBConnect observes the same engine, or this one cannot be observed, which
+            is logged.
 
         """
-        present = getattr(engine.pool, _MARK, None)
+        present = getattr(engine.pool, MARK, None)
         if isinstance(present, Probe) and present.is_installed:
             return None
         # One that was removed, and waits for connections that are out still, stays beneath.
-        probe = cls(engine, name, audience)
+        try:
+            probe = cls(engine, name, audience)
+        except Exception:
+            logger.exception("pool %r cannot be observed: it is used as it is", name)
+            return None
         if audience.pool_observed is not None:
             audience.pool_observed(probe)
         return probe
@@ -123,7 +128,7 @@ class Probe:
 
     def asked(self, must_wait: bool) -> "ObservedContext | None":  # noqa: FBT001 - positional: a hot path
         """Take down that a checkout begins; return the record of its context."""
-        context = current.get()
+        context = context_or_none()
         if context is None:
             return None
         record = context.record
@@ -137,7 +142,7 @@ class Probe:
         """Take down that a checkout has succeeded."""
         taken_at = perf_counter_ns()
         info: dict[Any, Any] = fairy._connection_record.record_info  # noqa: SLF001 - the public way costs 0.3 us
-        is_new = info.pop(_MARK, False)
+        is_new = info.pop(MARK, False)
         checkout = OpenCheckout(
             self, record, asked_at, taken_at, "queued" if must_wait else "new" if is_new else "idle"
         )
@@ -225,7 +230,7 @@ class Probe:
 
     def _connected(self, _dbapi_connection: object, entry: Any) -> None:
         try:
-            entry.record_info[_MARK] = True
+            entry.record_info[MARK] = True
             if self.audience.connected is not None:
                 # With `async_creator` no hook sees the beginning but this, by the wall clock.
                 self.audience.connected(self, max(time.time() - entry.last_connect_time, 0.0))
@@ -251,54 +256,6 @@ class Probe:
         for name, listener in (("connect", self._connected), ("invalidate", self._invalidated)):
             if event.contains(self._engine, name, listener):
                 event.remove(self._engine, name, listener)
-
-
-def _observed_class(base: type[Pool], probe: Probe) -> type[Pool]:
-    """Derive the class of a pool that tells the probe what it does."""
-    base_connect: Any = base.connect
-    base_return: Any = base._do_return_conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    now = perf_counter_ns
-
-    def connect(self: Pool) -> Any:
-        if not probe.is_installed:
-            return base_connect(self)
-        record = None
-        must_wait = False
-        try:
-            must_wait = probe.must_wait(self)
-            record = probe.asked(must_wait)
-        except Exception as error:  # noqa: BLE001 - logged
-            probe.log_failure(error)
-        probe.pending += must_wait
-        asked_at = now()
-        try:
-            fairy = base_connect(self)
-        except BaseException as failure:
-            probe.pending -= must_wait
-            try:
-                probe.failed(self, record, asked_at, failure)
-            except Exception as error:  # noqa: BLE001 - logged; the application gets the failure itself
-                probe.log_failure(error)
-            raise
-        probe.pending -= must_wait
-        try:
-            probe.taken(fairy, record, asked_at, must_wait)
-        except Exception as error:  # noqa: BLE001 - logged
-            probe.log_failure(error)
-        return fairy
-
-    # Whatever the way of a connection out of an application's hands, it ends here: check-in, invalidation, detaching,
-    # garbage collection. The events of a pool do not come in pairs when tasks are cancelled.
-    def _do_return_conn(self: Pool, record: Any) -> None:
-        try:
-            probe.returned(record)
-        except Exception as error:  # noqa: BLE001 - logged
-            probe.log_failure(error)
-        finally:
-            base_return(self, record)
-
-    attributes = {"connect": connect, "_do_return_conn": _do_return_conn, _MARK: probe, "__module__": base.__module__}
-    return type(base.__name__, (base,), attributes)
 
 
 def _difference(some: Audience, others: Audience) -> Audience:

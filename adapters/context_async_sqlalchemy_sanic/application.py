@@ -1,5 +1,6 @@
 """Setting a Sanic application up: the signals that see every end of a request, and what happens when it stops."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Unpack
 
@@ -7,13 +8,18 @@ from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.current import find_contexts_by
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
+from .injection import inject_sessions
 from .metrics import serve_metrics
-from .request_context import RequestContexts, route_of
+from .request_context import RequestContexts, find_context_of_request, route_of
+from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
-_FIRST = 1000
+_FIRST = sys.maxsize
+# That one is dispatched in reverse order.
+_FIRST_OF_WEBSOCKET_AFTER = -_FIRST
 
 
 def setup_db(
@@ -43,6 +49,16 @@ def setup_db(
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
     contexts = RequestContexts(lifecycle)
+    signals = RequestSignals(contexts)
+
+    async def prepare(app: Any) -> None:
+        # Not on Sanic's own server, where the task can be found; a middleware costs every request about 4 us. A test
+        # client starts an application again and again.
+        if app.asgi and all(
+            getattr(middleware, "func", None) != signals.open_early for middleware in app.request_middleware
+        ):
+            app.on_request(signals.open_early, priority=_FIRST)
+        inject_sessions(app, lifecycle.connections)
 
     async def announce_workers(_app: Sanic[Any, Any]) -> None:
         lifecycle.announce_workers()
@@ -56,10 +72,12 @@ def setup_db(
     if metrics_path is not None:
         serve_metrics(app, metrics_path, lifecycle.observers)
     app.ctx.db_lifecycle = lifecycle
-    app.signal(Event.HTTP_LIFECYCLE_HANDLE, priority=_FIRST)(contexts.open)
-    app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(contexts.fail)
-    app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(contexts.finish)
-    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST)(contexts.finish_websocket)
+    app.ctx.db_contexts = contexts
+    find_contexts_by(find_context_of_request)
+    app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(signals.fail)
+    app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
+    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
+    app.register_listener(prepare, "before_server_start", priority=_FIRST)
     # Not main_process_start, the listeners of which create_server() warns of; this one comes before the workers, too.
     app.register_listener(announce_workers, "main_process_ready")
     app.register_listener(start_observing, "before_server_start")

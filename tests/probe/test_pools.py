@@ -211,6 +211,27 @@ async def test_an_engine_that_is_used_again_while_a_checkout_is_open_counts_it_t
     await lifecycle.shut_down()
 
 
+async def test_an_engine_that_cannot_be_observed_is_used_as_it_is(
+    database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slotted(AsyncAdaptedQueuePool):
+        __slots__ = ("more",)
+
+    engine = create_async_engine(database.url)
+
+    def of_another_layout(*_: object) -> type[Pool]:
+        return Slotted
+
+    monkeypatch.setattr("context_async_sqlalchemy.probe.observed_class", of_another_layout)
+    connection, recorder = _around(engine), Recorder()
+    lifecycle = Lifecycle([connection], observers=[recorder])
+    await connection.session_maker()
+    await _select(engine)
+    assert recorder.pools == []
+    assert "cannot be observed" in caplog.text
+    await lifecycle.shut_down()
+
+
 async def test_one_engine_of_two_connections_is_observed_once(database: Database) -> None:
     engine = create_async_engine(database.url)
     recorder = Recorder()
