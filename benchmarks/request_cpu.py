@@ -30,7 +30,7 @@ class Comparison:
     """How many times the requests of a block: cheap requests need more of them for a block of the same length."""
 
 
-COMPARISONS = (
+COMPARISONS: tuple[Comparison, ...] = (
     Comparison("GET with two SELECTs in one transaction, unobserved", "/two-selects", "by_hand", "unobserved"),
     Comparison("GET with two SELECTs in one transaction, with metrics", "/two-selects", "by_hand", "measured"),
     Comparison("GET that never touches the database", "/nothing", "bare", "measured", block=10),
