@@ -4,12 +4,25 @@ import pytest
 
 from context_async_sqlalchemy import DBConnect
 from tests.conformance.aiohttp_driver import AiohttpDriver
+from tests.conformance.asgi_driver import (
+    FastAPIHypercornDriver,
+    FastAPIUvicornDriver,
+    StarletteHypercornDriver,
+    StarletteUvicornDriver,
+)
 from tests.conformance.driver import Driver
 from tests.conformance.sanic_driver import SanicDriver
 from tests.conformance.service import Service
 from tests.support.database import Database
 
-DRIVERS: list[type[Driver]] = [AiohttpDriver, SanicDriver]
+DRIVERS: list[type[Driver]] = [
+    AiohttpDriver,
+    FastAPIHypercornDriver,
+    FastAPIUvicornDriver,
+    SanicDriver,
+    StarletteHypercornDriver,
+    StarletteUvicornDriver,
+]
 
 
 @pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)

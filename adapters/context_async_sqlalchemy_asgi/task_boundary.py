@@ -1,0 +1,77 @@
+"""Starlette's ``BaseHTTPMiddleware``, which runs what is inside of it in a task of its own.
+
+It passes messages on through a queue, so that ``send`` returns before the message has come outside: a stream would go on
+using its session while the middleware outside commits it. So a stream is released inside.
+"""
+
+from typing import Any
+
+from context_async_sqlalchemy.context import context_or_none
+
+from .protocol import ASGIApp, Message, Receive, Scope, Send
+from .request_context import RequestContext
+
+_MOST_LAYERS = 100
+
+
+def release_inside_of_tasks(app: ASGIApp) -> None:
+    """Put a :class:`ReleaseInside` into the innermost BaseHTTPMiddleware of a chain of middlewares, if there is one.
+
+    Args:
+        app: the outermost; each has the next one as its attribute ``app``, as Starlette's own have.
+
+    """
+    innermost: Any = None
+    layer: Any = app
+    for _ in range(_MOST_LAYERS):
+        if any(base.__module__ == "starlette.middleware.base" for base in type(layer).__mro__):
+            innermost = layer
+        layer = getattr(layer, "app", None)
+        if layer is None:
+            break
+    if innermost is not None and not isinstance(innermost.app, ReleaseInside):
+        innermost.app = ReleaseInside(innermost.app)
+
+
+class ReleaseInside:
+    """Releases the context of a stream in the task that uses it.
+
+    An ordinary response is left to the middleware outside, which knows its final status: nothing uses its session
+    while it is sent.
+
+    Args:
+        app: the application inside of the BaseHTTPMiddleware.
+
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        context = context_or_none()
+        if not isinstance(context, RequestContext):
+            await self.app(scope, receive, send)
+            return
+
+        async def release_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if _is_stream(message):
+                    context.is_released_inside = True
+                    context.status = message["status"]
+                    await context.release()
+            elif context.is_released_inside and not message.get("more_body", False):
+                await context.release()
+            await send(message)
+
+        try:
+            await self.app(scope, receive, release_and_send)
+        except Exception as error:
+            # BaseHTTPMiddleware would end the body as if it were complete, and raise afterwards.
+            if context.is_started and context.failure is None and context.transactions():
+                context.failure = error
+            raise
+
+
+def _is_stream(start: Message) -> bool:
+    return not any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
