@@ -247,7 +247,7 @@ async def reset_db_session_ctx(
     try:
         if context is not None:
             if with_close:
-                await finish(context, commit=False)
+                await finish(context, commit=None)
             else:
                 context.end()
     finally:

@@ -29,12 +29,13 @@ Work = list[Entry]
 Held = list[tuple[Connection, Transaction]]
 
 
-async def finish(context: "Context", *, commit: bool) -> None:
+async def finish(context: "Context", *, commit: bool | None) -> None:
     """End a context: commit or roll back what is open, close its sessions. A second call does nothing.
 
     Args:
         context: the context; nobody else may use it any more.
-        commit: whether to commit; ``set_rollback()`` overrides it.
+        commit: whether to commit or to roll back; ``set_rollback()`` overrides it. None only closes the sessions,
+            which rolls back what is open.
 
     Raises:
         Exception: what the first failing commit or commit hook raised; everything is rolled back and closed.
@@ -51,12 +52,20 @@ async def finish(context: "Context", *, commit: bool) -> None:
             # A hook may have used a connection that had not been used before.
             if context.lifecycle.has_commit_hooks and (work := context.transactions()):
                 await commit_sessions(context, work)
+        elif commit is not None and (work := stand_ins(context)):
+            # A mock's close() rolls nothing back.
+            await run_to_end(rollback_sessions(context.lifecycle, work))
     finally:
         try:
             if not _close_idle(context):
                 await run_to_end(_close_all(context))
         finally:
             context.end()
+
+
+def stand_ins(context: "Context") -> Work:
+    """Return the sessions of a context that are mocks or the like, and say that they are in a transaction."""
+    return [entry for entry in context.transactions() if sync_session_of(entry[1]) is None]
 
 
 async def finish_by_status(context: "Context", status: int) -> None:

@@ -38,7 +38,7 @@ def setup_db(
         after_commit: awaited with the session after each commit, before the response is sent.
         finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
         drain_timeout: seconds that shutdown waits for requests that are still finishing.
-        framework_options: what the framework's own ``setup_db`` takes beside (aiohttp: ``position``).
+        framework_options: what the framework's own ``setup_db`` takes beside (aiohttp, Starlette: ``position``).
 
     Raises:
         TypeError: no adapter fits the application, or an element of ``connections`` is no DBConnect.
@@ -68,5 +68,6 @@ def _adapter_for(app: object) -> EntryPoint:
     raise TypeError(
         f"setup_db knows no framework for {type(app).__module__}.{type(app).__qualname__} (adapters found: {known}). "
         "Pass the application object itself; install an adapter with pip install 'context-async-sqlalchemy[aiohttp]'; "
+        "wrap any other ASGI application by ASGIHTTPDBSessionMiddleware(app, connections=[...]); "
         f"a third-party adapter registers itself in the entry point group {ENTRY_POINT_GROUP!r}"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 
 from context_async_sqlalchemy.context import Context
-from context_async_sqlalchemy.finishing import release_by_status
+from context_async_sqlalchemy.finishing import Work, release_by_status, stand_ins
 from context_async_sqlalchemy.lifecycle import Lifecycle
 
 from .protocol import Message, Scope, Send
@@ -29,7 +29,7 @@ class RequestContext(Context):
 
     """
 
-    __slots__ = ("_send", "failure", "is_released_inside", "is_started", "status")
+    __slots__ = ("_released_stand_ins", "_send", "failure", "is_released_inside", "is_started", "status")
 
     def __init__(self, lifecycle: Lifecycle, scope: Scope, send: Send) -> None:
         super().__init__(lifecycle, None, scope)
@@ -38,6 +38,7 @@ class RequestContext(Context):
         self.is_started = False
         self.is_released_inside = False
         self.failure: Exception | None = None
+        self._released_stand_ins: Work = []
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application's, after the release where one is due."""
@@ -59,6 +60,12 @@ class RequestContext(Context):
             self.failure = error
             self.rollback_only = True
             raise
+        self._released_stand_ins += stand_ins(self)
+
+    def transactions(self) -> Work:
+        """Return the sessions that are in a transaction; a mock may say so for ever, and is released once."""
+        work = super().transactions()
+        return [entry for entry in work if entry not in self._released_stand_ins] if self._released_stand_ins else work
 
     async def _begin(self, message: Message) -> None:
         if not self.is_released_inside:

@@ -1,17 +1,13 @@
 """The conformance cases on Starlette and FastAPI, served by uvicorn and by hypercorn."""
 
 import asyncio
-import socket
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
 
 import anyio
-import hypercorn.asyncio
-import uvicorn
 from fastapi import FastAPI
-from hypercorn.config import Config as HypercornConfig
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -23,6 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from context_async_sqlalchemy import setup_db
 from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup, Stream, WebSocket
+from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
 
 
 class _AsgiStream(Stream):
@@ -143,6 +140,8 @@ class _Answers409ToAnyException:
 
 
 class _AsgiDriver(Driver):
+    serve: ClassVar[Serve]
+
     def __init__(self) -> None:
         self._app: Starlette | None = None
 
@@ -153,10 +152,6 @@ class _AsgiDriver(Driver):
     @abstractmethod
     def _add_handler(self, app: Starlette, path: str, handler: Handler) -> None:
         """Serve requests and websockets by a handler."""
-
-    @abstractmethod
-    def _serve(self, app: Starlette, listener: socket.socket, grace: float) -> AbstractAsyncContextManager[None]:
-        """Serve an application, and close the listener at the end."""
 
     @asynccontextmanager
     async def serving(self, setup: Setup) -> AsyncGenerator[int]:
@@ -173,9 +168,7 @@ class _AsgiDriver(Driver):
         setup_db(app, setup.connections, **setup.options)
         if setup.map_errors == "outside":
             app.add_middleware(_Answers409ToAnyException)
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
-        async with self._serve(app, listener, setup.grace):
+        async with self.serve(app, setup.grace) as port:
             yield port
 
     def live_contexts(self) -> int:
@@ -202,58 +195,29 @@ class _OnFastAPI(_AsgiDriver):
         app.add_api_websocket_route("/websocket", _as_websocket_endpoint(handler))
 
 
-class _UnderUvicorn(_AsgiDriver):
-    @asynccontextmanager
-    async def _serve(self, app: Starlette, listener: socket.socket, grace: float) -> AsyncGenerator[None]:
-        config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="websockets-sansio")
-        config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            await serving
-
-
-class _UnderHypercorn(_AsgiDriver):
-    @asynccontextmanager
-    async def _serve(self, app: Starlette, listener: socket.socket, grace: float) -> AsyncGenerator[None]:
-        config = HypercornConfig()
-        config.bind = [f"fd://{listener.detach()}"]
-        config.graceful_timeout = grace
-        config.errorlog = None
-        stop = asyncio.Event()
-        application: Any = app
-        serving = asyncio.create_task(hypercorn.asyncio.serve(application, config, shutdown_trigger=stop.wait))
-        try:
-            yield
-        finally:
-            stop.set()
-            await serving
-
-
-class StarletteUvicornDriver(_OnStarlette, _UnderUvicorn):
+class StarletteUvicornDriver(_OnStarlette):
     """Starlette under uvicorn."""
 
     name = "starlette-uvicorn"
+    serve = staticmethod(under_uvicorn)
 
 
-class StarletteHypercornDriver(_OnStarlette, _UnderHypercorn):
+class StarletteHypercornDriver(_OnStarlette):
     """Starlette under hypercorn."""
 
     name = "starlette-hypercorn"
+    serve = staticmethod(under_hypercorn)
 
 
-class FastAPIUvicornDriver(_OnFastAPI, _UnderUvicorn):
+class FastAPIUvicornDriver(_OnFastAPI):
     """FastAPI under uvicorn."""
 
     name = "fastapi-uvicorn"
+    serve = staticmethod(under_uvicorn)
 
 
-class FastAPIHypercornDriver(_OnFastAPI, _UnderHypercorn):
+class FastAPIHypercornDriver(_OnFastAPI):
     """FastAPI under hypercorn."""
 
     name = "fastapi-hypercorn"
+    serve = staticmethod(under_hypercorn)
