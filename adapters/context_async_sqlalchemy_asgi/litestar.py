@@ -10,6 +10,8 @@ from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .middleware import DBContextMiddleware
 
+_LIFECYCLE = "db_lifecycle"
+
 
 def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[LifecycleOptions]) -> None:
     """Give every request of a Litestar application, and every websocket, a database context.
@@ -28,17 +30,17 @@ def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[
         RuntimeError: the application was set up before.
 
     """
-    _require_changeable(app)
+    _require_litestar(app)
+    if _LIFECYCLE in app.state:
+        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
     lifecycle = Lifecycle(connections, **options)
-    app.state.db_lifecycle = lifecycle
+    app.state[_LIFECYCLE] = lifecycle
     # Litestar does not send its lifespan through `asgi_handler`; its hooks of a stop run in reverse order.
     application: Any = app
     application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
     app.on_shutdown.insert(0, lifecycle.shut_down)
 
 
-def _require_changeable(app: object) -> None:
+def _require_litestar(app: object) -> None:
     if not isinstance(app, Litestar):
         raise TypeError(f"setup_db takes a Litestar application, got {app!r}")
-    if isinstance(app.asgi_handler, DBContextMiddleware):
-        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")

@@ -16,10 +16,12 @@ def route_template(scope: Scope) -> str | None:
     if "path_template" in scope:
         template: str | None = scope["path_template"]
         return template
-    route: Any = scope.get("route")
     included: Any = scope.get("fastapi", {}).get("effective_route_context")
-    # A Mount has no endpoint of its own, and its path is part of the prefix.
-    path: str = getattr(included, "path_format", None) or (getattr(route, "path", "") if hasattr(route, "endpoint") else "")
+    route: Any = scope.get("route") if included is None else included.original_route
+    # A Mount has no endpoint, and its path is part of the prefix.
+    path: str = (
+        getattr(route if included is None else included, "path_format", "") if hasattr(route, "endpoint") else ""
+    )
     return _mount_prefix(scope) + path or None
 
 
@@ -27,5 +29,6 @@ def _mount_prefix(scope: Scope) -> str:
     if "app_root_path" not in scope:
         return ""
     prefix: str = scope["root_path"][len(scope["app_root_path"]) :]
-    names = {str(value): name for name, value in (scope.get("path_params") or {}).items()}
+    parameters: dict[str, Any] = scope.get("path_params") or {}
+    names = {str(value): name for name, value in parameters.items()}
     return "/".join(f"{{{names[part]}}}" if part in names else part for part in prefix.split("/"))

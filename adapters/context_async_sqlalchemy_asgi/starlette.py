@@ -53,12 +53,16 @@ def _require_changeable(app: object) -> None:
             "setup_db was called after the application had started, when Starlette takes no middleware any more: "
             "call it where the application is made, not in its lifespan"
         )
-    for middleware in app.user_middleware:
-        if isinstance(middleware.cls, type) and issubclass(middleware.cls, DBContextMiddleware):
-            raise RuntimeError(
-                f"this application has a {middleware.cls.__name__} already: call setup_db once, with all connections, "
-                "and in place of adding the middleware"
-            )
+    present = [middleware.cls for middleware in app.user_middleware if _opens_contexts(middleware.cls)]
+    if present:
+        raise RuntimeError(
+            f"this application has a {present[0]!r} already: call setup_db once, with all connections, and in place of "
+            "adding the middleware"
+        )
+
+
+def _opens_contexts(factory: object) -> bool:
+    return isinstance(factory, type) and issubclass(factory, DBContextMiddleware)
 
 
 def _default_position(app: Starlette) -> int:

@@ -35,9 +35,7 @@ class StarletteHTTPDBSessionMiddleware(ASGIHTTPDBSessionMiddleware):
         super().__init__(inside, before_commit)
 
 
-def add_starlette_http_db_session_middleware(
-    app: Starlette, before_commit: BeforeCommitCallback | None = None
-) -> None:
+def add_starlette_http_db_session_middleware(app: Starlette, before_commit: BeforeCommitCallback | None = None) -> None:
     """Add the middleware to an application; ``setup_db`` also disposes of its connections.
 
     Args:

@@ -1,7 +1,7 @@
 """Starlette's ``BaseHTTPMiddleware``, which runs what is inside of it in a task of its own.
 
-It passes messages on through a queue, so that ``send`` returns before the message has come outside: a stream would go on
-using its session while the middleware outside commits it. So a stream is released inside.
+It passes messages on through a queue, so that ``send`` returns before the message has come outside: a stream would go
+on using its session while the middleware outside commits it. So a stream is released inside.
 """
 
 from typing import Any

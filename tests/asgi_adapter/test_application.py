@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -66,14 +67,14 @@ async def test_a_started_application_is_refused(connection: DBConnect) -> None:
 def test_a_second_set_up_is_refused(connection: DBConnect) -> None:
     app = Starlette()
     setup_db(app, [connection])
-    with pytest.raises(RuntimeError, match="has a DBContextMiddleware already: call setup_db once"):
+    with pytest.raises(RuntimeError, match=r"DBContextMiddleware.* already: call setup_db once"):
         setup_db(app, [])
 
 
 def test_a_set_up_beside_the_published_middleware_is_refused(connection: DBConnect) -> None:
     app = FastAPI()
     app.add_middleware(ASGIHTTPDBSessionMiddleware)
-    with pytest.raises(RuntimeError, match="has a ASGIHTTPDBSessionMiddleware already"):
+    with pytest.raises(RuntimeError, match=r"ASGIHTTPDBSessionMiddleware.* already"):
         setup_db(app, [connection])
 
 
@@ -109,8 +110,7 @@ async def test_a_startup_that_fails_leaves_no_connection(connection: DBConnect, 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         async with (await connection.session_maker())() as session:
-            await session.execute(text("SELECT 1"))
-        raise ZeroDivisionError
+            await session.execute(text("SELECT 1 / 0"))
         yield
 
     app = Starlette(lifespan=lifespan)
@@ -123,7 +123,7 @@ async def test_a_startup_that_fails_leaves_no_connection(connection: DBConnect, 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DBAPIError):
         await app({"type": "lifespan"}, receive, send)
     assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
     await database.wait_for_backends("true", count=0)
@@ -140,9 +140,11 @@ async def test_an_application_without_a_lifespan_has_its_engines_disposed_of(
             return
         await PlainTextResponse("")(scope, _receive, send)
 
-    async with under_uvicorn(ASGIHTTPDBSessionMiddleware(app, connections=[connection])):
-        async with (await connection.session_maker())() as session:
-            await session.execute(text("SELECT 1"))
+    async with (
+        under_uvicorn(ASGIHTTPDBSessionMiddleware(app, connections=[connection])),
+        (await connection.session_maker())() as session,
+    ):
+        await session.execute(text("SELECT 1"))
     assert connection.engine is None
     await database.wait_for_backends("true", count=0)
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
@@ -141,7 +141,7 @@ print(sorted(name for name in sys.modules if "_asgi" in name or "starlette" in n
 
 
 @asynccontextmanager
-async def _client_of(app: Any) -> Any:
+async def _client_of(app: Any) -> AsyncGenerator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client

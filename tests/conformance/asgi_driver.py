@@ -3,8 +3,8 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio
 from fastapi import FastAPI
@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from context_async_sqlalchemy import setup_db
 from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup, Stream, WebSocket
-from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
+from tests.support.asgi_servers import under_hypercorn, under_uvicorn
 
 
 class _AsgiStream(Stream):
@@ -76,7 +76,7 @@ class _EndOfStream(Response):
 
 def _as_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        exchange = _AsgiExchange(request._send)
+        exchange = _AsgiExchange(request._send)  # pyright: ignore[reportPrivateUsage] - a response is streamed by hand
         reply = await _cancelled_when_the_client_hangs_up(request, handler(exchange))
         if isinstance(reply, Reply):
             return PlainTextResponse(reply.body, reply.status)
@@ -140,8 +140,6 @@ class _Answers409ToAnyException:
 
 
 class _AsgiDriver(Driver):
-    serve: ClassVar[Serve]
-
     def __init__(self) -> None:
         self._app: Starlette | None = None
 
@@ -152,6 +150,11 @@ class _AsgiDriver(Driver):
     @abstractmethod
     def _add_handler(self, app: Starlette, path: str, handler: Handler) -> None:
         """Serve requests and websockets by a handler."""
+
+    @staticmethod
+    @abstractmethod
+    def serve(app: Starlette, grace: float) -> AbstractAsyncContextManager[int]:
+        """Serve an application on a free port."""
 
     @asynccontextmanager
     async def serving(self, setup: Setup) -> AsyncGenerator[int]:

@@ -42,7 +42,8 @@ async def under_hypercorn(app: Any, grace: float = 5.0) -> AsyncGenerator[int]:
     config.graceful_timeout = grace
     config.errorlog = None
     stop = asyncio.Event()
-    serving = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait))
+    servers: Any = hypercorn.asyncio  # whose types name types that are not there
+    serving = asyncio.create_task(servers.serve(app, config, shutdown_trigger=stop.wait))
     try:
         yield port
     finally:
