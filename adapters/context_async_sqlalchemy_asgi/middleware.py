@@ -14,6 +14,8 @@ from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
 from .task_boundary import release_inside_of_tasks
 
+_CONTEXT = "context_async_sqlalchemy"
+
 
 class DBContextMiddleware:
     """Gives every request of an ASGI application, and every websocket, a database context.
@@ -47,10 +49,13 @@ class DBContextMiddleware:
                 await self.app(scope, receive, send)
             return
         previous = context_or_none()
-        if previous is not None and previous.is_open:
+        outer = previous if previous is not None and previous.is_open else None
+        # The open context of another request is not ours: a server may start a request in a copy of an earlier one's
+        # contextvars, while that one's background task runs (pipelining; python/cpython#140947).
+        if outer is not None and (not isinstance(outer, RequestContext) or scope.get(_CONTEXT) is outer):
             await self.app(scope, receive, send)
             return
-        context = context_class(self.lifecycle, scope, send)
+        context = scope[_CONTEXT] = context_class(self.lifecycle, scope, send, outer)
         make_current(context)
         try:
             await self._serve(context, scope, receive)

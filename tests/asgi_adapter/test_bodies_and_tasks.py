@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -16,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, db_session, setup_db
+from tests.conformance.service import REQUEST
 from tests.conformance.statements import run, write
 from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
 from tests.support.connections import in_use
@@ -196,3 +198,35 @@ async def test_a_dependency_that_ends_before_the_response_can_still_fail_it(
     # The default of FastAPI ends it after the response: its own work is lost, what was answered is kept.
     assert await database.notes() == ([] if status == 500 else ["by the endpoint"])
     assert await database.notes("unique_notes") == []
+
+
+async def test_a_request_that_follows_on_the_connection_does_not_get_the_context_of_a_background_task(
+    serve: Serve, connection: DBConnect, database: Database
+) -> None:
+    go_on = asyncio.Event()
+    seen: list[AsyncSession] = []
+
+    async def in_background() -> None:
+        await go_on.wait()
+        await write(connection, "in background")
+
+    async def endpoint(_request: Request) -> Response:
+        seen.append(await db_session(connection))
+        await write(connection, f"by request {len(seen)}")
+        if len(seen) == 1:
+            return PlainTextResponse("first", background=BackgroundTask(in_background))
+        go_on.set()
+        return PlainTextResponse("second", 409)
+
+    app = _app(endpoint)
+    setup_db(app, [connection])
+    async with serve(app, 5) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        # Pipelined: uvicorn starts the second in the task of the first, and so in a copy of its contextvars.
+        writer.write(REQUEST + REQUEST)
+        await asyncio.wait_for(reader.readuntil(b"first"), 5)
+        await until(lambda: len(seen) == 2 or go_on.is_set(), "the second request is handled")
+        await asyncio.wait_for(reader.readuntil(b"second"), 5)
+        writer.close()
+    assert seen[0] is not seen[1]
+    assert await database.notes() == ["by request 1", "in background"]
