@@ -11,12 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, db_session, setup_db
+from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, db_context, db_session, setup_db
 from tests.conformance.service import REQUEST
 from tests.conformance.statements import run, write
 from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
@@ -84,6 +85,29 @@ async def test_a_stream_inside_of_a_base_http_middleware_does_not_race_with_its_
         setup_db(app, [])
     else:
         app.add_middleware(ASGIHTTPDBSessionMiddleware)
+    async with serve(app, 5) as port:
+        for _ in range(5):
+            assert await _get(port) == (200, "piece piece piece ")
+        await until(lambda: in_use(connection) == 0, "the connection is back")
+    assert await database.notes() == ["before"] * 5 + ["during"] * 15
+
+
+async def test_a_stream_with_a_context_of_its_own_is_safe_under_any_middleware(
+    serve: Serve, connection: DBConnect, database: Database
+) -> None:
+    async def body() -> AsyncGenerator[str]:
+        async with db_context():
+            for _ in range(3):
+                await write(connection, "during")
+                yield "piece "
+
+    async def endpoint(_request: Request) -> Response:
+        await write(connection, "before")
+        return StreamingResponse(body())
+
+    unseen = Middleware(BaseHTTPMiddleware, dispatch=_pass_through)
+    app = Starlette(routes=[Route("/", endpoint, middleware=[unseen])])
+    setup_db(app, [connection])
     async with serve(app, 5) as port:
         for _ in range(5):
             assert await _get(port) == (200, "piece piece piece ")
