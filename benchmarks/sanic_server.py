@@ -72,6 +72,8 @@ def main() -> None:
         os.sched_setaffinity(0, {arguments.core})
     asyncio.run(fill(arguments.url))
     app: Any = Sanic("benchmark", configure_logging=False)
+    # Sanic Extensions, where they are installed, would add to both sides.
+    app.config.AUTO_EXTEND = False
     app.add_route(nothing, "/nothing")
     app.add_route(cpu_time, "/cpu-time")
     APPLICATIONS[arguments.application](app, arguments.url)

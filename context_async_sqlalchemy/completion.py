@@ -21,25 +21,16 @@ class Completion:
     """
 
     # To asyncio this is also the future that the caller's task waits for; see `run`.
-    __slots__ = (
-        "__weakref__",
-        "_asyncio_future_blocking",
-        "_awaited",
-        "_is_refused",
-        "_task",
-        "_wakeup",
-        "_wakeup_context",
-        "is_interrupted",
-        "loop",
-    )
+    _asyncio_future_blocking = False
+    _awaited: "asyncio.Future[Any] | None" = None
+    _is_refused = False
+    _task: "asyncio.Task[Any] | None" = None
+    _wakeup: _Wakeup
+    _wakeup_context: Context
+    is_interrupted = False
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.is_interrupted = False
-        self._asyncio_future_blocking = False
-        self._awaited: asyncio.Future[Any] | None = None
-        self._is_refused = False
-        self._task: asyncio.Task[Any] | None = None
 
     @types.coroutine
     def run(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
@@ -219,16 +210,16 @@ class Watch:
     def enter(self, completion: Completion) -> None:
         """Begin to watch work; ``leave`` must follow."""
         self._entered[completion] = monotonic()
-        loop = completion.loop
-        if loop not in self._looking:
-            self._looking = {other for other in self._looking if not other.is_closed()} | {loop}
-            loop.call_later(self._seconds, self._look, loop)
+        if completion.loop not in self._looking:
+            self._begin_to_look(completion.loop)
 
-    def leave(self, completion: Completion) -> bool:
-        """Watch work no more; tell whether it was interrupted for staying too long."""
+    def leave(self, completion: Completion) -> None:
+        """Watch work no more; ``completion.is_interrupted`` tells whether it stayed too long."""
         self._entered.pop(completion, None)
-        is_interrupted, completion.is_interrupted = completion.is_interrupted, False
-        return is_interrupted
+
+    def _begin_to_look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = {other for other in self._looking if not other.is_closed()} | {loop}
+        loop.call_later(self._seconds, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = monotonic()

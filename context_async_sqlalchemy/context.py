@@ -1,6 +1,7 @@
 """The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -132,9 +133,28 @@ _current: ContextVar[Context | None] = ContextVar("context_async_sqlalchemy", de
 _own_contexts = Lifecycle(tracks_contexts=False)
 
 
+ContextFinder = Callable[[], Context | None]
+_finders: list[ContextFinder] = []
+
+
+def find_contexts_by(finder: ContextFinder) -> None:
+    """Ask a function for the context where no other is current: for a framework that knows the current request itself.
+
+    So the context of a request can be made at its first use, and one task can serve many requests.
+
+    Args:
+        finder: returns the context, open or ended, of the framework's current request, or None if there is none.
+            Registering it again changes nothing.
+
+    """
+    if finder not in _finders:
+        _finders.append(finder)
+
+
 def context_or_none() -> Context | None:
     """Return the current context, open or ended, or None."""
-    return _current.get()
+    context = _current.get()
+    return _found_context() if context is None else context
 
 
 def current_context() -> Context:
@@ -146,13 +166,23 @@ def current_context() -> Context:
     """
     context = _current.get()
     if context is None:
-        raise ContextNotInitiatedError
+        context = _found_context()
+        if context is None:
+            raise ContextNotInitiatedError
     return context
 
 
-def make_current(context: Context | None) -> None:
-    """Make a context the current one, or none: for a framework that runs many requests in one task."""
-    _current.set(context)
+def _found_context() -> Context | None:
+    for find in _finders:
+        context = find()
+        if context is not None:
+            return context
+    return None
+
+
+def make_current(context: Context) -> Token[Context | None]:
+    """Make a context the current one, for good in a task whose only work it is; return a token to leave it."""
+    return _current.set(context)
 
 
 def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
@@ -195,7 +225,7 @@ def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Con
         The context, and the token by which ``leave_context`` makes the previous one current again.
 
     """
-    parent = _current.get()
+    parent = context_or_none()
     if lifecycle is None:
         lifecycle = _own_contexts if parent is None else parent.lifecycle
     context = Context(lifecycle, parent)
@@ -228,7 +258,7 @@ def init_db_session_ctx(force: bool = False) -> Token[Context | None]:  # noqa: 
 
 def is_context_initiated() -> bool:
     """Tell whether a context is open here; one that has ended does not count."""
-    context = _current.get()
+    context = context_or_none()
     return context is not None and context.is_open
 
 
@@ -283,5 +313,5 @@ def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
         The session, or None if there is none, or no context.
 
     """
-    context = _current.get()
+    context = context_or_none()
     return None if context is None else context.pop(connect)

@@ -47,11 +47,12 @@ async def finish(context: "Context", *, commit: bool | None) -> None:
         return
     context.is_open = False
     try:
-        if commit and not context.rollback_only and (work := context.transactions()):
-            await commit_sessions(context, work)
-            # A hook may have used a connection that had not been used before.
-            if context.lifecycle.has_commit_hooks and (work := context.transactions()):
+        if commit and not context.rollback_only:
+            if work := context.transactions():
                 await commit_sessions(context, work)
+                # A hook may have used a connection that had not been used before.
+                if context.lifecycle.has_commit_hooks and (work := context.transactions()):
+                    await commit_sessions(context, work)
         elif commit is not None and (work := stand_ins(context)):
             # A mock's close() rolls nothing back.
             await run_to_end(rollback_sessions(context.lifecycle, work))
@@ -68,22 +69,25 @@ def stand_ins(context: "Context") -> Work:
     return [entry for entry in context.transactions() if sync_session_of(entry[1]) is None]
 
 
-async def finish_by_status(context: "Context", status: int) -> None:
+def finish_by_status(context: "Context", status: int) -> Awaitable[None]:
     """End a context as the application's rule says for a response status.
 
     Raises:
         Exception: see :func:`finish`; or what the rule raised, after a rollback.
 
     """
-    if not context.sessions:
-        context.end()
-        return
     try:
-        commit = not context.rollback_only and context.lifecycle.commit_on(status)
-    except BaseException:
+        commit = bool(context.sessions) and not context.rollback_only and context.lifecycle.commit_on(status)
+    except BaseException as error:  # noqa: BLE001 - raised when it is awaited
+        return _finish_after(error, context)
+    return finish(context, commit=commit)
+
+
+async def _finish_after(error: BaseException, context: "Context") -> None:
+    try:
+        raise error
+    finally:
         await finish(context, commit=False)
-        raise
-    await finish(context, commit=commit)
 
 
 async def release_by_status(context: "Context", status: int) -> None:
@@ -127,14 +131,13 @@ def commit_sessions(
     completion = Completion()
     before_commit = before_commit or context.lifecycle.before_commit
     commits = _commit_each(completion, context, work, before_commit)
-    if before_commit is None and not context.lifecycle.has_commit_hooks and all(map(_commits_plainly, work)):
-        return completion.run(commits)
-    return completion.run_in_task(commits)
-
-
-def _commits_plainly(entry: Entry) -> bool:
-    """Tell whether a session's commit is SQLAlchemy's: an application's own may use ``asyncio.timeout``."""
-    return getattr(type(entry[1]), "commit", None) is AsyncSession.commit
+    if before_commit is not None or context.lifecycle.has_commit_hooks:
+        return completion.run_in_task(commits)
+    for _, session in work:
+        # An application's own class may use asyncio.timeout; a stand-in may do anything.
+        if getattr(type(session), "commit", None) is not AsyncSession.commit:
+            return completion.run_in_task(commits)
+    return completion.run(commits)
 
 
 async def _commit_each(
@@ -144,6 +147,7 @@ async def _commit_each(
     if lifecycle.has_commit_hooks:
         context.adopt_finisher()
     for position, (connect, session) in enumerate(work):
+        completion.is_interrupted = False
         lifecycle.commit_watch.enter(completion)
         try:
             if before_commit is not None:
@@ -155,8 +159,8 @@ async def _commit_each(
                     # The hook has used the session: end its transaction too, or it would keep the connection.
                     await session.commit()
         except BaseException as failure:
-            was_too_long = lifecycle.commit_watch.leave(completion)
-            error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if was_too_long else failure
+            lifecycle.commit_watch.leave(completion)
+            error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
             await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
             if position > 0:
                 names = [connection.name for connection, _ in work]

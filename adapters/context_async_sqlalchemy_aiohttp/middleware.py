@@ -4,7 +4,7 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.context import Context, context_of, open_context_for
+from context_async_sqlalchemy.context import context_of, open_context_for
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 
@@ -24,7 +24,11 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         try:
             response = await handler(request)
         except web.HTTPException as answer:
-            await _finish(request, context, answer.status)
+            try:
+                await finish_by_status(context, answer.status)
+            except BaseException:
+                _cut_if_partly_sent(request)
+                raise
             raise
         except BaseException:
             await finish(context, commit=False)
@@ -32,8 +36,12 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         if not context.sessions:
             context.end_unused()
             return response
-        # A handler that returned None is told so by aiohttp, later.
-        await _finish(request, context, getattr(response, "status", 500))
+        try:
+            # A handler that returned None is told so by aiohttp, later.
+            await finish_by_status(context, getattr(response, "status", 500))
+        except BaseException:
+            _cut_if_partly_sent(request)
+            raise
         return response
 
     return db_context
@@ -67,15 +75,11 @@ def _forget_body_encoding(request: web.Request) -> None:
         writer._compress = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-async def _finish(request: web.Request, context: Context, status: int) -> None:
-    """End the context; if that fails when the response is partly sent, cut the connection.
+def _cut_if_partly_sent(request: web.Request) -> None:
+    """Cut the connection if the end of a context has failed when a part of the response is out.
 
     The client must not take the response for complete, and an error-mapping middleware outside of ours would
     write a second status line into the body (aio-libs/aiohttp#13654).
     """
-    try:
-        await finish_by_status(context, status)
-    except BaseException:
-        if request.writer.output_size > 0 and request.transport is not None:
-            request.transport.abort()
-        raise
+    if request.writer.output_size > 0 and request.transport is not None:
+        request.transport.abort()

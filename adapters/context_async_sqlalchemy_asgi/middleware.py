@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import context_or_none, make_current
+from context_async_sqlalchemy.context import context_or_none, leave_context, make_current
 from context_async_sqlalchemy.finishing import finish, finish_by_status
 from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, LifecycleOptions
 
@@ -56,7 +56,7 @@ class DBContextMiddleware:
             await self.app(scope, receive, send)
             return
         context = scope[_CONTEXT] = context_class(self.lifecycle, scope, send, outer)
-        make_current(context)
+        token = make_current(context)
         try:
             await self._serve(context, scope, receive)
             if context.sessions:
@@ -68,7 +68,9 @@ class DBContextMiddleware:
             raise
         finally:
             # A client in the same process, a test's, calls the application in a task of its own that goes on.
-            make_current(previous)
+            leave_context(token)
+            # Or scope, context and the server's `send` would be garbage for the cyclic collector.
+            scope.pop(_CONTEXT, None)
 
     async def _serve(self, context: RequestContext, scope: Scope, receive: Receive) -> None:
         try:

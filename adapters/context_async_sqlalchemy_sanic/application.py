@@ -1,5 +1,6 @@
 """Setting a Sanic application up: the signals that see every end of a request, and what happens when it stops."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Unpack
 
@@ -7,12 +8,17 @@ from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.context import find_contexts_by
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
-from .request_context import RequestContexts
+from .injection import inject_sessions
+from .request_context import RequestContexts, find_context_of_request
+from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
-_FIRST = 1000
+_FIRST = sys.maxsize
+# That one is dispatched in reverse order.
+_FIRST_OF_WEBSOCKET_AFTER = -_FIRST
 
 
 def setup_db(
@@ -38,15 +44,27 @@ def setup_db(
     _require_changeable(app)
     lifecycle = Lifecycle(connections, **options)
     contexts = RequestContexts(lifecycle)
+    signals = RequestSignals(contexts)
+
+    async def prepare(app: Any) -> None:
+        # Not on Sanic's own server, where the task can be found; a middleware costs every request about 4 us. A test
+        # client starts an application again and again.
+        if app.asgi and all(
+            getattr(middleware, "func", None) != signals.open_early for middleware in app.request_middleware
+        ):
+            app.on_request(signals.open_early, priority=_FIRST)
+        inject_sessions(app, lifecycle.connections)
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
 
     app.ctx.db_lifecycle = lifecycle
-    app.signal(Event.HTTP_LIFECYCLE_HANDLE, priority=_FIRST)(contexts.open)
-    app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(contexts.fail)
-    app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(contexts.finish)
-    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST)(contexts.finish_websocket)
+    app.ctx.db_contexts = contexts
+    find_contexts_by(find_context_of_request)
+    app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(signals.fail)
+    app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
+    app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
+    app.register_listener(prepare, "before_server_start", priority=_FIRST)
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 

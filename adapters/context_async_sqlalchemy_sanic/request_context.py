@@ -1,39 +1,50 @@
-"""The context of a Sanic request: opened and ended by signals, released when headers go.
+"""The context of a Sanic request: made at its first use, found by the request, ended by signals.
 
-All requests of a connection are handled in one task, and no signal is sent for every request: a stream or a websocket
-that is cancelled, a forced shutdown and an ASGI server's cancellation end without one (sanic 25.12, see
-``Sanic.handle_request`` and ``HttpProtocol.connection_task``). There the end of the task ends the context.
+All requests of a connection are handled in one task, so a ContextVar of ours would carry one request's context into
+the next. Sanic has the current request in a ContextVar itself; the request is what contexts are kept by.
+
+No signal is sent for every end of a request: a stream or a websocket that is cancelled, a forced shutdown and an ASGI
+server's cancellation end without one (sanic 25.12, see ``Sanic.handle_request`` and
+``HttpProtocol.connection_task``). There the end of the task ends the context.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import ref
 
-from sanic import Request, SanicException
+from sanic import Request
+from sanic.asgi import ASGIApp
+from sanic.exceptions import ServerError
 from sanic.http.constants import Stage
-from sanic.response import BaseHTTPResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import Context, context_or_none, make_current
-from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
-from context_async_sqlalchemy.lifecycle import Lifecycle, logger
+from context_async_sqlalchemy.context import Context
+from context_async_sqlalchemy.finishing import finish, release_by_status
+from context_async_sqlalchemy.lifecycle import Lifecycle
 
 AnyRequest = Request[Any, Any]
-_FIRST_ERROR_STATUS = 400
+RequestTask = asyncio.Task[Any]
 Send = Callable[..., Awaitable[None]]
 
 
 class RequestContext(Context):
-    """A context that releases its connections before the headers of its request's response are sent."""
+    """A context that releases its connections before the headers of its request's response are sent.
+
+    Args:
+        lifecycle: how it ends.
+        request: what it is opened for.
+        task: what handles the request; when it ends, the context does so too, if it has not before.
+
+    """
 
     __slots__ = ("_task",)
 
-    def __init__(self, lifecycle: Lifecycle, request: AnyRequest, outer: Context | None) -> None:
-        super().__init__(lifecycle, outer, request)
-        self._task = asyncio.current_task()
-        if self._task is not None:
-            self._task.add_done_callback(self._end_with_the_task)
+    def __init__(self, lifecycle: Lifecycle, request: AnyRequest, task: RequestTask) -> None:
+        super().__init__(lifecycle, None, request)
+        self._task: RequestTask | None = task
+        task.add_done_callback(self._end_with_the_task)
 
     def put(self, connect: DBConnect, session: AsyncSession) -> None:
         """Take a session over; with the first one, watch for the headers."""
@@ -47,12 +58,8 @@ class RequestContext(Context):
         if self._task is not None:
             self._task.remove_done_callback(self._end_with_the_task)
             self._task = None
-        if context_or_none() is self:
-            # The task goes on with other requests, or is a test's own. Tasks that outlive this request have a
-            # contextvars.Context of their own, find the ended context there, and are told so.
-            make_current(None)
 
-    def _end_with_the_task(self, _task: asyncio.Task[Any]) -> None:
+    def _end_with_the_task(self, _task: RequestTask) -> None:
         if self.is_open:
             cleanup = asyncio.ensure_future(finish(self, commit=False))
             _cleanups.add(cleanup)
@@ -63,91 +70,74 @@ _cleanups: set[asyncio.Task[None]] = set()
 
 
 class RequestContexts:
-    """The signal handlers of one application.
+    """The contexts of one application's requests, for as long as a request is referred to.
 
     Args:
-        lifecycle: how its contexts end.
+        lifecycle: how they end.
 
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
+        # As a WeakKeyDictionary, whose methods cost more than twice as much; every request passes through `get_or_end`.
+        self._contexts: dict[ref[AnyRequest], Context] = {}
+        self._forget: Callable[[ref[AnyRequest]], object] = self._contexts.pop
+        # What a task finds that outlives a request without a context.
+        self._ended = Context(lifecycle)
+        self._ended.end_unused()
 
-    async def open(self, request: AnyRequest, **_: Any) -> None:
-        """Open the request's context; one that a test has opened in the same task is respected."""
-        current = context_or_none()
-        if current is not None and current.is_open:
-            if not isinstance(current, RequestContext):
-                return
-            if current.owner is request:
-                return
-            # An earlier request of the connection that got no signal at its end.
-            await finish(current, commit=False)
-        make_current(RequestContext(self._lifecycle, request, None))
+    def __len__(self) -> int:
+        return len(self._contexts)
 
-    async def fail(self, request: AnyRequest, exception: Exception, **_: Any) -> None:
-        """Roll back after an exception: the error handler finds a clean session, and nothing is committed any more.
+    def get(self, request: AnyRequest) -> Context | None:
+        """Return the context of a request, open or ended, if it has one."""
+        return self._contexts.get(ref(request))
 
-        An answer that is raised with a status that commits is left to ``finish``.
-        """
-        context = _context_of(request)
-        if context is None or self._is_success(exception):
-            return
-        context.rollback_only = True
-        if not context.sessions:
-            return
-        if _headers_are_out(request):
-            # No signal follows. Sanic ends a chunked body as if it were complete, although work of it is lost.
-            loses_work = bool(context.transactions())
-            await finish(context, commit=False)
-            if loses_work:
-                _cut(request)
-        else:
-            await release_by_status(context, 500)
-
-    def _is_success(self, exception: Exception) -> bool:
-        return isinstance(exception, SanicException) and exception.status_code < _FIRST_ERROR_STATUS
-
-    async def finish(self, request: AnyRequest, response: BaseHTTPResponse, **_: Any) -> None:
-        """End the context after all middleware, before an ordinary response is sent: a failing commit is a 500."""
-        context = _context_of(request)
+    def get_or_open(self, request: AnyRequest) -> Context:
+        """Return the context of a request, open or ended; open one if it has none."""
+        context = self._contexts.get(ref(request))
         if context is None:
-            return
-        if not context.sessions:
-            context.end_unused()
-            return
-        try:
-            await finish_by_status(context, response.status)
-        except Exception:
-            if not _headers_are_out(request) or not _cut(request):
-                raise
-            logger.exception("a commit at the end of a stream failed: its connection to the client is cut")
-
-    async def finish_websocket(self, request: AnyRequest, **_: Any) -> None:
-        """Commit what a websocket handler left open when it returned; its task ends the context otherwise."""
-        context = _context_of(request)
-        if context is not None:
-            await finish(context, commit=True)
-
-
-def _context_of(request: AnyRequest) -> RequestContext | None:
-    context = context_or_none()
-    if isinstance(context, RequestContext) and context.owner is request:
+            task = _task_of(request)
+            context = self._ended if task is None else RequestContext(self._lifecycle, request, task)
+            self._contexts[ref(request, self._forget)] = context
         return context
-    return None
+
+    def get_or_end(self, request: AnyRequest) -> Context:
+        """Return the context of a request, open or ended; it gets no other if it has none."""
+        return self._contexts.setdefault(ref(request, self._forget), self._ended)
 
 
-def _headers_are_out(request: AnyRequest) -> bool:
+def find_context_of_request() -> Context | None:
+    """Return the context, open or ended, of the request that Sanic is handling here, or None outside of any."""
+    try:
+        request: AnyRequest = Request.get_current()
+    except ServerError:
+        return None
+    contexts = getattr(request.app.ctx, "db_contexts", None)
+    return contexts.get_or_open(request) if isinstance(contexts, RequestContexts) else None
+
+
+def is_served_by_asgi(request: AnyRequest) -> bool:
+    """Tell whether an ASGI server has the connection to the client."""
+    return isinstance(request.stream, ASGIApp)
+
+
+def headers_are_out(request: AnyRequest) -> bool:
+    """Tell whether the headers of the response have been sent."""
     return request.stream is not None and request.stream.stage is not Stage.HANDLER
 
 
-def _cut(request: AnyRequest) -> bool:
-    abort = getattr(request.transport, "abort", None)
-    if abort is None:
-        # An ASGI server cuts the connection itself when the application raises.
-        return False
-    abort()
-    return True
+def _task_of(request: AnyRequest) -> RequestTask | None:
+    """Return the task that handles a request; None if it has ended.
+
+    The first use of a context may be in a child task, which ends before the request does. Sanic keeps the task of a
+    connection in an attribute without a public name. Under ASGI the first use is in the request's own task, see
+    ``RequestSignals.open_early``.
+    """
+    if is_served_by_asgi(request):
+        return asyncio.current_task()
+    task: RequestTask | None = getattr(request.protocol, "_task", None)
+    return task
 
 
 def _release_before_headers(context: RequestContext, request: Any) -> None:
@@ -159,7 +149,7 @@ def _release_before_headers(context: RequestContext, request: Any) -> None:
     stream = request.stream
     if stream is None or stream.stage is not Stage.HANDLER:
         return
-    # HTTP/1 keeps the function of the moment in `response_func`; HTTP/3 and ASGI have a method `send`.
+    # HTTP/1 keeps the function of the moment in `response_func`; ASGI has a method `send`.
     name = "response_func" if hasattr(stream, "response_func") else "send"
     send_headers: Send = getattr(stream, name)
 

@@ -73,6 +73,10 @@ def create_app(shop: Shop) -> Any:
 
     """
     app: Any = Sanic("shop", configure_logging=False)
+    # Sanic Extensions, where they are installed, would add routes that the shop does not have.
+    app.config.AUTO_EXTEND = False
+    # Its lines would run into those of the load.
+    app.config.MOTD = False
     app.ctx.shop = shop
     app.add_route(list_products, "/products")
     app.add_route(show_product, "/products/<product_id:str>")

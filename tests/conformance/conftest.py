@@ -11,7 +11,7 @@ from tests.conformance.asgi_driver import (
     StarletteUvicornDriver,
 )
 from tests.conformance.driver import Driver
-from tests.conformance.sanic_driver import SanicDriver
+from tests.conformance.sanic_driver import ExtendedSanicDriver, SanicDriver
 from tests.conformance.service import Service
 from tests.support.database import Database
 
@@ -23,11 +23,21 @@ DRIVERS: list[type[Driver]] = [
     StarletteHypercornDriver,
     StarletteUvicornDriver,
 ]
+# What Sanic Extensions add to requests and responses could come between these rules and the application.
+EXTENDED_MODULES = {"test_commit_before_response", "test_status_decides"}
 
 
-@pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
-def driver(request: pytest.FixtureRequest) -> Driver:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the case on each framework."""
+    if "driver" in metafunc.fixturenames:
+        is_extended = metafunc.definition.path.stem in EXTENDED_MODULES
+        drivers = [*DRIVERS, ExtendedSanicDriver] if is_extended else DRIVERS
+        metafunc.parametrize("driver", drivers, indirect=True, ids=lambda driver: driver.name)
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> Driver:
+    """Make the driver of the case's framework."""
     driver: Driver = request.param()
     return driver
 

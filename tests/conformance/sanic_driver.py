@@ -1,6 +1,5 @@
 """The conformance cases on Sanic's own server."""
 
-import asyncio
 import itertools
 import socket
 from collections.abc import AsyncGenerator
@@ -12,6 +11,7 @@ from sanic.exceptions import NotFound
 
 from context_async_sqlalchemy import setup_db
 from tests.conformance.driver import Driver, Exchange, Reply, Setup, Stream, WebSocket
+from tests.sanic_adapter.serving import start, stop
 
 AnyRequest = Request[Any, Any]
 
@@ -64,6 +64,8 @@ class SanicDriver(Driver):
     """Sanic's own server, on the loop of the test."""
 
     name = "sanic"
+    extended = False
+    """With Sanic Extensions, which Sanic applies to every application where they are installed."""
     handler_accepts_websockets = False
     # Sanic has error handlers in place of mapping middlewares, and they see whatever is raised.
     maps_failing_commits_inside = True
@@ -79,6 +81,7 @@ class SanicDriver(Driver):
         app.config.ACCESS_LOG = False
         # Sanic rewrites its own methods at start, and cannot do so twice in one process.
         app.config.TOUCHUP = False
+        app.config.AUTO_EXTEND = self.extended
 
         async def handle(request: AnyRequest) -> response.HTTPResponse | None:
             reply = await setup.handler(_SanicExchange(request))
@@ -97,35 +100,20 @@ class SanicDriver(Driver):
             app.error_handler.add(Exception, answer_409)
         setup_db(app, setup.connections, **setup.options)
         listener = socket.create_server(("127.0.0.1", 0))
-        server: Any = await app.create_server(sock=listener, return_asyncio_server=True, access_log=False)
-        await server.startup()
-        await server.before_start()
-        await server.after_start()
+        server = await start(app, listener)
         try:
             yield int(listener.getsockname()[1])
         finally:
-            await _stop(app, server, setup.grace)
+            await stop(app, server, setup.grace)
+            app.unregister_app(app)
 
     def live_contexts(self) -> int:
         assert self._app is not None
         return len(self._app.ctx.db_lifecycle.live)
 
 
-async def _stop(app: Any, server: Any, grace: float) -> None:
-    """Stop as Sanic's own ``serve`` does: a grace for requests in flight, then their connections are closed."""
-    await server.before_stop()
-    server.close()
-    loop = asyncio.get_running_loop()
-    for connection in server.connections:
-        connection.close_if_idle()
-    deadline = loop.time() + grace
-    while server.connections and loop.time() < deadline:  # noqa: ASYNC110 - as Sanic's own `serve` waits
-        await asyncio.sleep(0.01)
-    for connection in list(server.connections):
-        if hasattr(connection, "websocket") and connection.websocket:
-            connection.websocket.fail_connection(code=1001)
-        else:
-            connection.abort()
-    app.set_serving(False)
-    await server.after_stop()
-    app.unregister_app(app)
+class ExtendedSanicDriver(SanicDriver):
+    """The same, with Sanic Extensions."""
+
+    name = "sanic-ext"
+    extended = True

@@ -86,12 +86,14 @@ async def test_a_client_that_hangs_up_during_the_commit_does_not_interrupt_it(se
     assert await service.database.notes("slow_notes") == ["slow"]
 
 
-async def test_a_client_that_hangs_up_in_the_middle_of_a_stream(service: Service) -> None:
+@pytest.mark.parametrize("first_user", ["handler", "child task"])
+async def test_a_client_that_hangs_up_in_the_middle_of_a_stream(service: Service, first_user: str) -> None:
     held = Held()
 
     async def handler(exchange: Exchange) -> None:
         stream = await exchange.stream()
-        await write(service.connection, "discarded")
+        work = write(service.connection, "discarded")
+        await (work if first_user == "handler" else asyncio.create_task(work))
         await stream.write(b"started")
         held.here()
         await asyncio.Event().wait()

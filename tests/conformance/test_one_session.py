@@ -61,6 +61,20 @@ async def test_tasks_that_race_for_the_first_use_get_one_session_though_making_i
     assert len(set(map(id, seen))) == 1
 
 
+async def test_a_child_task_may_be_the_first_user_and_end_before_its_request(service: Service) -> None:
+    async def handler(_exchange: Exchange) -> Reply:
+        await asyncio.create_task(write(service.connection, "by the child"))
+        await asyncio.sleep(0)
+        assert in_use(service.connection) == 1
+        await write(service.connection, "by the handler")
+        assert await service.database.notes() == []
+        return Reply()
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == 200
+    assert await service.database.notes() == ["by the child", "by the handler"]
+
+
 async def test_a_first_user_that_is_cancelled_does_not_take_the_session_from_the_second(service: Service) -> None:
     asked = asyncio.Event()
     answer = asyncio.Event()

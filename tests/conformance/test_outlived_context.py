@@ -46,6 +46,27 @@ async def test_a_task_that_outlives_its_request_is_told_the_remedy(service: Serv
     await _after_the_request(service, work)
 
 
+async def test_a_task_that_outlives_a_request_without_the_database_is_told_too(service: Service) -> None:
+    request_has_ended = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def outlive() -> None:
+        await request_has_ended.wait()
+        with pytest.raises(ContextClosedError, match="run_in_new_ctx"):
+            await db_session(service.connection)
+        await run_in_new_ctx(write, service.connection, "by the job")
+
+    async def handler(_exchange: Exchange) -> Reply:
+        tasks.append(asyncio.create_task(outlive()))
+        return Reply()
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == 200
+        request_has_ended.set()
+        await asyncio.gather(*tasks)
+    assert await service.database.notes() == ["by the job"]
+
+
 async def test_a_session_obtained_earlier_is_refused_too_and_takes_no_connection(service: Service) -> None:
     async def work(session: AsyncSession) -> None:
         with pytest.raises(ContextClosedError, match="run_in_new_ctx"):

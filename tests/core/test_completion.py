@@ -1,6 +1,7 @@
 """Running to the end, however often the caller is cancelled."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -265,35 +266,32 @@ async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> N
 
 @pytest.mark.parametrize("in_task", [False, True])
 async def test_work_that_stays_too_long_is_interrupted_and_the_others_are_not(in_task: bool) -> None:
-    watch = Watch(0.05)
-    outcomes: list[bool] = []
+    watch = Watch(0.2)
+    interrupted: dict[str, bool] = {}
 
-    async def stay(completion: Completion, seconds: float) -> None:
+    async def stay(completion: Completion, name: str, seconds: float) -> None:
         watch.enter(completion)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            outcomes.append(watch.leave(completion))
-        else:
-            outcomes.append(watch.leave(completion))
+        watch.leave(completion)
+        interrupted[name] = completion.is_interrupted
 
-    async def run(seconds: float) -> None:
+    async def run(name: str, seconds: float) -> None:
         completion = Completion()
-        work = stay(completion, seconds)
+        work = stay(completion, name, seconds)
         await (completion.run_in_task(work) if in_task else completion.run(work))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(run(0.001))
-        group.create_task(run(10))
-        await asyncio.sleep(0.03)
-        group.create_task(run(10))
-        group.create_task(run(0.04))
-    assert outcomes == [False, True, False, True]
+        group.create_task(run("short", 0.001))
+        group.create_task(run("long", 10))
+        await asyncio.sleep(0.1)
+        group.create_task(run("long, later", 10))
+        group.create_task(run("short, later", 0.05))
+    assert interrupted == {"short": False, "long": True, "long, later": True, "short, later": False}
 
 
 async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_long() -> None:
     watch = Watch(0.03)
-    outcomes: list[bool] = []
     completion = Completion()
 
     async def work() -> None:
@@ -301,7 +299,7 @@ async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_l
         try:
             await asyncio.sleep(10)
         finally:
-            outcomes.append(watch.leave(completion))
+            watch.leave(completion)
 
     async def run() -> None:
         await completion.run(work())
@@ -311,7 +309,7 @@ async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_l
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert outcomes == [True]
+    assert completion.is_interrupted
 
 
 async def _text(awaitable: Awaitable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from contextvars import ContextVar
 from unittest.mock import AsyncMock
 
 import pytest
@@ -36,8 +37,9 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
-from context_async_sqlalchemy.context import Context, leave_context, open_context
+from context_async_sqlalchemy.context import Context, find_contexts_by, leave_context, open_context
 from context_async_sqlalchemy.finishing import finish
+from context_async_sqlalchemy.lifecycle import Lifecycle
 from tests.conformance.statements import write
 from tests.support.connections import in_use
 from tests.support.database import Database
@@ -52,6 +54,27 @@ async def test_outside_of_a_context_every_function_says_what_to_do(connection: D
     with pytest.raises(ContextNotInitiatedError):
         get_db_session_from_context(connection)
     assert pop_db_session_from_context(connection) is None
+    assert not is_context_initiated()
+
+
+async def test_a_framework_that_knows_the_current_request_gives_its_context(connection: DBConnect) -> None:
+    known: ContextVar[Context | None] = ContextVar("known", default=None)
+    find_contexts_by(known.get)
+    assert not is_context_initiated()
+    context = Context(Lifecycle())
+    known.set(context)
+    assert is_context_initiated()
+    with pytest.raises(ContextAlreadyInitiatedError):
+        init_db_session_ctx()
+    session = await db_session(connection)
+    assert get_db_session_from_context(connection) is session
+    async with db_context():
+        assert await db_session(connection) is not session
+    assert await db_session(connection) is session
+    assert pop_db_session_from_context(connection) is session
+    await finish(context, commit=False)
+    with pytest.raises(ContextClosedError):
+        await db_session(connection)
     assert not is_context_initiated()
 
 

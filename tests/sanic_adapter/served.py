@@ -1,9 +1,11 @@
-"""A Sanic application in a process of its own, as users run it: TouchUp on, uvloop, or an ASGI server.
+"""A Sanic application in processes of its own, as users run it: TouchUp on, uvloop, workers, or an ASGI server.
 
-python -m tests.sanic_adapter.served sanic|asgi URL PORT
+python -m tests.sanic_adapter.served sanic|asgi PORT, or by Sanic's own command with ``create_app`` as the factory. The
+database is SERVED_DATABASE_URL.
 """
 
 import asyncio
+import os
 import sys
 from typing import Any
 
@@ -16,71 +18,84 @@ from tests.support.database import APPLICATION_NAME, FAILING_COMMIT, SLOW_COMMIT
 AnyRequest = Request[Any, Any]
 
 
-def make_app(url: str) -> Any:
-    """Make an application with a handler for each way that a request may end."""
-    connection = DBConnect.from_url(url, connect_args={"server_settings": {"application_name": APPLICATION_NAME}})
-    app: Any = Sanic("served", configure_logging=False)
+class Handlers:
+    """A handler for each way that a request may end.
 
-    async def written(_request: AnyRequest) -> response.HTTPResponse:
-        await write(connection, "kept")
-        return response.text("written")
+    Args:
+        connection: the database.
 
-    async def failing(_request: AnyRequest) -> response.HTTPResponse:
-        await run(connection, FAILING_COMMIT)
+    """
+
+    def __init__(self, connection: DBConnect) -> None:
+        self._connection = connection
+
+    async def written(self, _request: AnyRequest) -> response.HTTPResponse:
+        await write(self._connection, "kept")
+        return response.text(str(os.getpid()))
+
+    async def failing(self, _request: AnyRequest) -> response.HTTPResponse:
+        await run(self._connection, FAILING_COMMIT)
         return response.text("never")
 
-    async def streamed(request: Any) -> None:
-        await write(connection, "before the headers")
+    async def streamed(self, request: Any) -> None:
+        await write(self._connection, "before the headers")
         stream = await request.respond()
         await stream.send(b"started ")
-        await write(connection, "after the headers")
+        await write(self._connection, "after the headers")
         await stream.send(b"done")
 
-    async def failing_stream(request: Any) -> None:
-        await run(connection, FAILING_COMMIT)
+    async def failing_stream(self, request: Any) -> None:
+        await run(self._connection, FAILING_COMMIT)
         stream = await request.respond()
         await stream.send(b"never")
 
-    async def stuck(_request: AnyRequest) -> response.HTTPResponse:
-        await write(connection, "discarded")
+    async def stuck(self, _request: AnyRequest) -> response.HTTPResponse:
+        await write(self._connection, "discarded")
         await asyncio.Event().wait()
         return response.empty()
 
-    async def stuck_in_a_statement(_request: AnyRequest) -> response.HTTPResponse:
-        await write(connection, "discarded")
-        await run(connection, "SELECT pg_sleep(60)")
+    async def stuck_after_a_child(self, _request: AnyRequest) -> response.HTTPResponse:
+        await asyncio.create_task(write(self._connection, "discarded"))
+        await asyncio.Event().wait()
         return response.empty()
 
-    async def stuck_in_a_stream(request: Any) -> None:
+    async def stuck_in_a_statement(self, _request: AnyRequest) -> response.HTTPResponse:
+        await write(self._connection, "discarded")
+        await run(self._connection, "SELECT pg_sleep(60)")
+        return response.empty()
+
+    async def stuck_in_a_stream(self, request: Any) -> None:
         stream = await request.respond()
         await stream.send(b"started ")
-        await write(connection, "discarded")
+        await write(self._connection, "discarded")
         await asyncio.Event().wait()
 
-    async def slow_commit(_request: AnyRequest) -> response.HTTPResponse:
-        await run(connection, SLOW_COMMIT_STATEMENT)
+    async def slow_commit(self, _request: AnyRequest) -> response.HTTPResponse:
+        await run(self._connection, SLOW_COMMIT_STATEMENT)
         return response.empty()
 
-    for handler in (
-        written,
-        failing,
-        streamed,
-        failing_stream,
-        stuck,
-        stuck_in_a_statement,
-        stuck_in_a_stream,
-        slow_commit,
-    ):
-        app.add_route(handler, f"/{handler.__name__}")
+
+PATHS = tuple(name for name in vars(Handlers) if not name.startswith("_"))
+
+
+def create_app() -> Any:
+    """Make the application."""
+    connection = DBConnect.from_url(
+        os.environ["SERVED_DATABASE_URL"], connect_args={"server_settings": {"application_name": APPLICATION_NAME}}
+    )
+    handlers = Handlers(connection)
+    app: Any = Sanic("served", configure_logging=False)
+    for path in PATHS:
+        app.add_route(getattr(handlers, path), f"/{path}")
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 0.1
     app.config.RESPONSE_TIMEOUT = 0.5
     setup_db(app, [connection])
     return app
 
 
-def main(server: str, url: str, port: str) -> None:
+def main(server: str, port: str) -> None:
     """Serve until a signal comes."""
-    app = make_app(url)
+    app = create_app()
     if server == "asgi":
         import uvicorn  # noqa: PLC0415 - only this way of serving needs it
 

@@ -1,6 +1,8 @@
 """A Sanic application in a process of its own: on Sanic's server with TouchUp and uvloop, and on an ASGI server."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import socket
 import sys
@@ -13,6 +15,17 @@ import pytest
 from tests.support.database import Database
 from tests.support.waiting import until_async
 
+_PYTHON = (sys.executable, "-m")
+_APPLICATION = "tests.sanic_adapter.served"
+COMMANDS = {
+    "sanic": (*_PYTHON, _APPLICATION, "sanic", "{port}"),
+    "asgi": (*_PYTHON, _APPLICATION, "asgi", "{port}"),
+    "workers": (
+        *(*_PYTHON, "sanic", f"{_APPLICATION}:create_app", "--factory"),
+        *("--port={port}", "--workers=2", "--no-motd", "--no-access-logs"),
+    ),
+}
+
 on_each_server = pytest.mark.parametrize("server", ["sanic", "asgi"])
 
 
@@ -23,7 +36,9 @@ async def _serving(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.sanic_adapter.served", server, database.url, str(port)
+        *(argument.format(port=port) for argument in COMMANDS[server]),
+        env={**os.environ, "SERVED_DATABASE_URL": database.url},
+        start_new_session=True,
     )
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
@@ -40,7 +55,12 @@ async def _serving(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 20)
+        try:
+            await asyncio.wait_for(process.wait(), 20)
+        finally:
+            # A server that does not stop must not leave workers behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @on_each_server
@@ -61,14 +81,17 @@ async def test_how_requests_end(server: str, database: Database) -> None:
 
 
 @on_each_server
-async def test_a_request_in_flight_at_a_shutdown(server: str, database: Database) -> None:
+@pytest.mark.parametrize("handler", ["stuck", "stuck_after_a_child", "stuck_in_a_stream"])
+async def test_a_request_in_flight_at_a_shutdown(server: str, handler: str, database: Database) -> None:
     async with _serving(server, database) as (client, process):
-        request = asyncio.create_task(client.get("/stuck"))
+        request = asyncio.create_task(client.get(f"/{handler}"))
         await database.wait_for_backends("state = 'idle in transaction'")
         process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.wait(), 20)
         with pytest.raises((aiohttp.ClientError, AssertionError)):
-            assert (await request).status < 500
+            response = await request
+            await response.read()
+            assert response.status < 500
     await database.wait_for_backends("true", count=0)
     assert await database.notes() == []
 
@@ -99,3 +122,29 @@ async def test_a_response_timeout_does_not_interrupt_a_commit(database: Database
         assert (await request).status in {204, 503}
         await database.wait_for_backends("state = 'idle'")
     assert await database.notes("slow_notes") == ["slow"]
+
+
+async def test_workers(database: Database) -> None:
+    async with _serving("workers", database) as (client, process):
+        workers: set[str] = set()
+        requests = 0
+
+        async def each_worker_has_answered() -> bool:
+            nonlocal requests
+            # A worker has a connection for as long as it is kept alive.
+            async with client.get("/written", headers={"Connection": "close"}) as response:
+                assert response.status == 200
+                requests += 1
+                workers.add(await response.text())
+            return len(workers) == 2
+
+        await until_async(each_worker_has_answered, "both workers have answered")
+        for _ in range(4):
+            async with client.get("/failing", headers={"Connection": "close"}) as response:
+                assert response.status == 500
+        await database.wait_for_backends("state = 'idle'", count=2)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await database.notes() == ["kept"] * requests
+    assert await database.notes("unique_notes") == []
+    await database.wait_for_backends("true", count=0)
