@@ -41,7 +41,7 @@ def setup_db(
     lifecycle = Lifecycle(connections, **options)
     app.state.db_lifecycle = lifecycle
     app.user_middleware.insert(
-        _default_position(app) if position is None else position, Middleware(DBContextMiddleware, lifecycle)
+        _default_position(app) if position is None else position, Middleware(DBContextMiddleware, lifecycle=lifecycle)
     )
 
 

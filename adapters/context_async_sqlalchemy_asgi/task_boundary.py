@@ -53,19 +53,8 @@ class ReleaseInside:
         if not isinstance(context, RequestContext):
             await self.app(scope, receive, send)
             return
-
-        async def release_and_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if _is_stream(message):
-                    context.is_released_inside = True
-                    context.status = message["status"]
-                    await context.release()
-            elif context.is_released_inside and not message.get("more_body", False):
-                await context.release()
-            await send(message)
-
         try:
-            await self.app(scope, receive, release_and_send)
+            await self.app(scope, receive, _StreamRelease(context, send).send)
         except Exception as error:
             # BaseHTTPMiddleware would end the body as if it were complete, and raise afterwards.
             if context.is_started and context.failure is None and context.transactions():
@@ -73,5 +62,36 @@ class ReleaseInside:
             raise
 
 
-def _is_stream(start: Message) -> bool:
-    return not any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
+class _StreamRelease:
+    """Stands between an application and ``send``; finds out whether its response is a stream."""
+
+    def __init__(self, context: RequestContext, send: Send) -> None:
+        self._context = context
+        self._send = send
+        self._held: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the application's, after the release where a stream needs one."""
+        held, self._held = self._held, None
+        if message["type"] == "http.response.start":
+            if _has_length(message):
+                # The next message tells whether it is a stream.
+                self._held = message
+                return
+            await self._release_at(message)
+        elif held is not None:
+            if message.get("more_body", False):
+                await self._release_at(held)
+            await self._send(held)
+        elif self._context.is_released_inside and not message.get("more_body", False):
+            await self._context.release()
+        await self._send(message)
+
+    async def _release_at(self, start: Message) -> None:
+        self._context.is_released_inside = True
+        self._context.status = start["status"]
+        await self._context.release()
+
+
+def _has_length(start: Message) -> bool:
+    return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
