@@ -10,7 +10,7 @@ def route_template(scope: Scope) -> str | None:
 
     Args:
         scope: the request, once the application has routed it. Starlette and FastAPI leave the route there
-            (starlette 1.10, routing.py), Litestar its template. FastAPI's routers leave theirs apart from it.
+            (starlette 1.10, routing.py; not yet 0.45), Litestar its template. FastAPI's routers leave theirs apart from it.
 
     """
     if "path_template" in scope:
