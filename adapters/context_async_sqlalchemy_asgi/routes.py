@@ -9,8 +9,8 @@ def route_template(scope: Scope) -> str | None:
     """Return the template of the route that a request has matched, with the mounts around it, or None.
 
     Args:
-        scope: the request, once the application has routed it. Starlette and FastAPI leave the route there
-            (starlette 1.10, routing.py; not yet 0.45), Litestar its template. FastAPI's routers leave theirs apart from it.
+        scope: the request, once the application has routed it. FastAPI and Starlette (1.10, routing.py; not yet
+            0.45) leave the route there, Litestar its template. FastAPI's routers leave theirs apart from it.
 
     """
     if "path_template" in scope:
