@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import os
 import statistics
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -30,10 +30,17 @@ class Comparison:
     """How many times the requests of a block: cheap requests need more of them for a block of the same length."""
 
 
-COMPARISONS = (
-    Comparison("GET with two SELECTs in one transaction", "/two-selects", "by_hand", "by_library"),
-    Comparison("GET that never touches the database", "/nothing", "bare", "by_library", block=10),
+COMPARISONS: tuple[Comparison, ...] = (
+    Comparison("GET with two SELECTs in one transaction, unobserved", "/two-selects", "by_hand", "unobserved"),
+    Comparison("GET with two SELECTs in one transaction, with metrics", "/two-selects", "by_hand", "measured"),
+    Comparison("GET that never touches the database", "/nothing", "bare", "measured", block=10),
 )
+
+TRACING = (
+    Comparison("All spans recorded, over the server span alone", "/two-selects", "server_span", "all_spans"),
+    Comparison("No trace sampled, over the server span alone", "/two-selects", "unsampled", "all_unsampled"),
+)
+"""On aiohttp only."""
 
 
 @asynccontextmanager
@@ -54,11 +61,13 @@ async def _servers(
             }
 
 
-async def _measure(framework: str, url: str, processes: int, rounds: int, requests: int) -> None:
+async def _measure(
+    comparisons: Iterable[Comparison], framework: str, url: str, *, processes: int, rounds: int, requests: int
+) -> None:
     cores = separate_cores()
     if cores is not None:
         os.sched_setaffinity(0, cores[1])
-    for comparison in COMPARISONS:
+    for comparison in comparisons:
         block = requests * comparison.block
         samples: dict[str, list[float]] = {comparison.baseline: [], comparison.candidate: []}
         for process in range(processes):
@@ -99,12 +108,25 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--framework", choices=["aiohttp", "sanic"], default="aiohttp")
+    parser.add_argument("--tracing", action="store_true", help="compare what is traced with what is not, on aiohttp")
     parser.add_argument("--processes", type=int, default=3, help="server processes, one after another")
     parser.add_argument("--rounds", type=int, default=40, help="pairs of blocks in each process")
     parser.add_argument("--requests", type=int, default=240, help="requests in a block")
     arguments = parser.parse_args()
+    framework, comparisons = arguments.framework, COMPARISONS
+    if arguments.tracing:
+        framework, comparisons = "aiohttp", TRACING
     with database_server() as url:
-        asyncio.run(_measure(arguments.framework, url, arguments.processes, arguments.rounds, arguments.requests))
+        asyncio.run(
+            _measure(
+                comparisons,
+                framework,
+                url,
+                processes=arguments.processes,
+                rounds=arguments.rounds,
+                requests=arguments.requests,
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -6,14 +6,19 @@ import gc
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from benchmarks.tracing import server_span, tracer_provider
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
 from context_async_sqlalchemy.context import Context
+from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 
 metadata = MetaData()
 items = Table("benchmark_items", metadata, Column("id", Integer, primary_key=True), Column("name", String(50)))
@@ -56,8 +61,8 @@ def by_hand(url: str) -> web.Application:
     return app
 
 
-def by_library(url: str) -> web.Application:
-    """Serve through the library."""
+def by_library(url: str, *middlewares: Middleware, **options: Any) -> web.Application:
+    """Serve through the library, inside of middlewares."""
     connection = DBConnect.from_url(url, name="main", **POOL)
 
     async def two_selects(_request: web.Request) -> web.Response:
@@ -66,11 +71,21 @@ def by_library(url: str) -> web.Application:
         second = (await session.execute(SECOND)).one()
         return web.json_response([first.name, second.name])
 
-    app = web.Application()
+    app = web.Application(middlewares=middlewares)
     app.router.add_get("/two-selects", two_selects)
     app.router.add_get("/nothing", nothing)
-    setup_db(app, [connection])
+    setup_db(app, [connection], position=len(middlewares), **options)
     return app
+
+
+def traced(url: str, *, is_sampled: bool, has_session_spans: bool) -> web.Application:
+    """Serve through the library, in a server span; with the session's spans below it, or without.
+
+    Without them the connections are observed too, as they are for metrics.
+    """
+    provider = tracer_provider(is_sampled=is_sampled)
+    observers = [OpenTelemetryObserver(tracer_provider=provider) if has_session_spans else Observer()]
+    return by_library(url, server_span(provider), observers=observers)
 
 
 async def _cpu_time(_request: web.Request) -> web.Response:
@@ -102,7 +117,12 @@ APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
     "control": control,
     "bare": bare,
     "by_hand": by_hand,
-    "by_library": by_library,
+    "unobserved": partial(by_library, observers=()),
+    "measured": by_library,
+    "server_span": partial(traced, is_sampled=True, has_session_spans=False),
+    "all_spans": partial(traced, is_sampled=True, has_session_spans=True),
+    "unsampled": partial(traced, is_sampled=False, has_session_spans=False),
+    "all_unsampled": partial(traced, is_sampled=False, has_session_spans=True),
 }
 
 

@@ -76,6 +76,10 @@ async def rollback_all_sessions() -> None:
 async def close_all_sessions() -> None:
     """Close all sessions of the context, rolling back what is open; the context stays open."""
     context = current_context()
-    for connect, session in list(context.sessions.items()):
-        if not close_if_idle(session):
-            await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
+    context.releasing = "close"
+    try:
+        for connect, session in list(context.sessions.items()):
+            if not close_if_idle(session):
+                await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
+    finally:
+        context.releasing = None

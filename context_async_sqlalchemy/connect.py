@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
+from .audience import Audience, Observation
 from .context_session import context_session_maker
+from .probe import Probe
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -58,6 +60,8 @@ class DBConnect:
         # Makes what contexts hand out; None as long as session_maker() has to be asked first.
         self._context_session_maker: async_sessionmaker[AsyncSession] | None = None
         self._substitute: async_sessionmaker[AsyncSession] | None = None
+        self._observations: list[Observation] = []
+        self._probe: Probe | None = None
 
     @classmethod
     def from_url(
@@ -165,8 +169,25 @@ class DBConnect:
         """Dispose of the engine; a later use makes a new one."""
         engine, self._engine = self._engine, None
         self._session_maker = self._context_session_maker = None
-        if engine is not None:
-            await _retire(engine)
+        probe, self._probe = self._probe, None
+        try:
+            if engine is not None:
+                await _retire(engine)
+        finally:
+            if probe is not None:
+                probe.remove()
+
+    def observe(self, observation: Observation) -> None:
+        """Tell an application's observers about every engine that is, or will be, made here."""
+        if observation not in self._observations:
+            self._observations.append(observation)
+            self._renew_probe()
+
+    def observe_no_more(self, observation: Observation) -> None:
+        """Take an ``observe`` back."""
+        if observation in self._observations:
+            self._observations.remove(observation)
+            self._renew_probe()
 
     def makes_sessions_like(self, session: AsyncSession) -> bool:
         """Tell whether a new session would be the same as this one: no handler to ask, no other engine."""
@@ -194,15 +215,35 @@ class DBConnect:
             )
         engine = self._engine_creator(host)
         maker = self._session_maker_creator(engine)
+        if engine is not self._engine:
+            self._probe = None
         self._engine, self._session_maker, self.host = engine, maker, host
         self._context_session_maker = None
+        self._renew_probe()
         return maker
 
+    def _renew_probe(self) -> None:
+        if self._engine is None:
+            return
+        if self._probe is None:
+            if self._observations:
+                self._probe = Probe.install(self._engine.sync_engine, self.name, Audience(self._observations))
+        elif self._observations:
+            self._probe.readdress(Audience(self._observations))
+        else:
+            self._probe.remove()
+            self._probe = None
+
     async def _switch(self, host: str) -> None:
-        old = self._engine
+        old, old_probe = self._engine, self._probe
         self._connect(host)
-        if old is not None:
-            await _retire(old)
+        try:
+            if old is not None:
+                await _retire(old)
+        finally:
+            # Its hooks stay until the sessions in flight have given their connections back.
+            if old_probe is not None and old_probe is not self._probe:
+                old_probe.remove()
 
 
 async def _retire(engine: AsyncEngine) -> None:

@@ -1,15 +1,21 @@
 """The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
 
 import asyncio
-from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import Token
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .connect import DBConnect
+from .current import context_or_none
+from .current import current as _current
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
 from .finishing import Work, finish
 from .lifecycle import Lifecycle
+from .observer import ReleaseCause
+
+if TYPE_CHECKING:
+    from .observed_context import ObservedContext
 
 __all__ = [
     "Context",
@@ -39,15 +45,33 @@ class Context:
 
     """
 
-    __slots__ = ("_closed", "_finisher", "is_open", "lifecycle", "owner", "parent", "rollback_only", "sessions")
+    __slots__ = (
+        "_closed",
+        "_finisher",
+        "has_ended",
+        "is_open",
+        "lifecycle",
+        "owner",
+        "parent",
+        "record",
+        "releasing",
+        "rollback_only",
+        "sessions",
+    )
 
     def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
+        # Between the two, what is left to flush and to commit takes its connection.
+        self.has_ended = False
         self.owner = owner
         self.lifecycle = lifecycle
         self.parent = parent
         self.sessions: dict[DBConnect, AsyncSession] = {}
         self.rollback_only = False
+        # What observers are told; made at the first checkout, if there is an observer.
+        self.record: ObservedContext | None = None
+        # By what connections are given back at this moment, where their transactions' outcome does not tell.
+        self.releasing: ReleaseCause | None = None
         self._finisher: asyncio.Task[object] | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -106,6 +130,9 @@ class Context:
     def end_unused(self) -> None:
         """End a context that has no session: nothing is to be closed, and nobody waits for it."""
         self.is_open = False
+        self.has_ended = True
+        if self.record is not None:
+            self.record.end()
         # Tasks that start each other would chain their contexts for ever.
         self.parent = None
         self.owner = None
@@ -127,34 +154,8 @@ class Context:
         return self._closed
 
 
-_current: ContextVar[Context | None] = ContextVar("context_async_sqlalchemy", default=None)
-
 # Contexts that the application opens and ends itself are not waited for at a shutdown.
-_own_contexts = Lifecycle(tracks_contexts=False)
-
-
-ContextFinder = Callable[[], Context | None]
-_finders: list[ContextFinder] = []
-
-
-def find_contexts_by(finder: ContextFinder) -> None:
-    """Ask a function for the context where no other is current: for a framework that knows the current request itself.
-
-    So the context of a request can be made at its first use, and one task can serve many requests.
-
-    Args:
-        finder: returns the context, open or ended, of the framework's current request, or None if there is none.
-            Registering it again changes nothing.
-
-    """
-    if finder not in _finders:
-        _finders.append(finder)
-
-
-def context_or_none() -> Context | None:
-    """Return the current context, open or ended, or None."""
-    context = _current.get()
-    return _found_context() if context is None else context
+_own_contexts = Lifecycle(observers=(), tracks_contexts=False)
 
 
 def current_context() -> Context:
@@ -164,20 +165,10 @@ def current_context() -> Context:
         ContextNotInitiatedError: there is none.
 
     """
-    context = _current.get()
+    context = context_or_none()
     if context is None:
-        context = _found_context()
-        if context is None:
-            raise ContextNotInitiatedError
+        raise ContextNotInitiatedError
     return context
-
-
-def _found_context() -> Context | None:
-    for find in _finders:
-        context = find()
-        if context is not None:
-            return context
-    return None
 
 
 def make_current(context: Context) -> Token[Context | None]:

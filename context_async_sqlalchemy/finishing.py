@@ -19,6 +19,7 @@ from .context_session import (
 )
 from .exceptions import CommitTimeoutError, PartialCommitError
 from .lifecycle import BeforeCommitCallback, Lifecycle, logger
+from .observer import ReleaseCause
 
 if TYPE_CHECKING:
     from .connect import DBConnect
@@ -46,8 +47,9 @@ async def finish(context: "Context", *, commit: bool | None) -> None:
     if not context.is_open:
         return
     context.is_open = False
+    commits = bool(commit) and not context.rollback_only
     try:
-        if commit and not context.rollback_only:
+        if commits:
             if work := context.transactions():
                 await commit_sessions(context, work)
                 # A hook may have used a connection that had not been used before.
@@ -56,11 +58,17 @@ async def finish(context: "Context", *, commit: bool | None) -> None:
         elif commit is not None and (work := stand_ins(context)):
             # A mock's close() rolls nothing back.
             await run_to_end(rollback_sessions(context.lifecycle, work))
+    except BaseException as error:
+        if context.record is not None:
+            context.record.commit_failed(error)
+        raise
     finally:
         try:
             if not _close_idle(context):
                 await run_to_end(_close_all(context))
         finally:
+            if context.record is not None:
+                context.record.settle(commits=commits)
             context.end()
 
 
@@ -90,10 +98,15 @@ async def _finish_after(error: BaseException, context: "Context") -> None:
         await finish(context, commit=False)
 
 
-async def release_by_status(context: "Context", status: int) -> None:
+async def release_by_status(context: "Context", status: int, cause: ReleaseCause = "headers") -> None:
     """Commit or roll back what is open, as the rule says, and go on: before the headers of a stream are sent.
 
     A transaction with an open server-side cursor is left alone.
+
+    Args:
+        context: the context, which stays open.
+        status: of the response.
+        cause: what observers are told; ``"end"`` for what is no early release, as the response is complete.
 
     Raises:
         Exception: what the first failing commit raised; nothing of a success may be sent then.
@@ -108,10 +121,14 @@ async def release_by_status(context: "Context", status: int) -> None:
     ]
     if not work:
         return
-    if not context.rollback_only and context.lifecycle.commit_on(status):
-        await commit_sessions(context, work)
-    else:
-        await run_to_end(rollback_sessions(context.lifecycle, work))
+    context.releasing = cause
+    try:
+        if not context.rollback_only and context.lifecycle.commit_on(status):
+            await commit_sessions(context, work)
+        else:
+            await run_to_end(rollback_sessions(context.lifecycle, work))
+    finally:
+        context.releasing = None
 
 
 def commit_sessions(

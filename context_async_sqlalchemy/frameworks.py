@@ -13,6 +13,7 @@ from .lifecycle import (
     CommitRule,
     commits_below_400,
 )
+from .observer import Observer
 
 ENTRY_POINT_GROUP = "context_async_sqlalchemy.frameworks"
 
@@ -26,6 +27,9 @@ def setup_db(
     after_commit: AfterCommitCallback | None = None,
     finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
     drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+    observers: Iterable[Observer] | None = None,
+    leak_threshold: float | None = None,
+    leak_stacks: bool = False,
     **framework_options: Any,
 ) -> None:
     """Give every request of an application a database context; call it before the application starts.
@@ -38,10 +42,16 @@ def setup_db(
         after_commit: awaited with the session after each commit, before the response is sent.
         finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
         drain_timeout: seconds that shutdown waits for requests that are still finishing.
-        framework_options: what the framework's own ``setup_db`` takes beside (aiohttp, Starlette: ``position``).
+        observers: told what happens on the connections, in place of those that installed extras bring
+            (``prometheus``, ``opentelemetry``); ``()`` for nobody.
+        leak_threshold: seconds that a connection may be held before a warning names its holder; None for never.
+        leak_stacks: let those warnings name where the connection was taken, too.
+        framework_options: what the framework's own ``setup_db`` takes beside (aiohttp and Sanic: ``metrics_path``;
+            aiohttp and Starlette: ``position``).
 
     Raises:
-        TypeError: no adapter fits the application, or an element of ``connections`` is no DBConnect.
+        TypeError: no adapter fits the application, an element of ``connections`` is no DBConnect, or one of
+            ``observers`` no Observer.
         ValueError: a connection is given twice, or a time limit is not positive.
         RuntimeError: the application has started already, or cannot be changed any more.
 
@@ -54,6 +64,9 @@ def setup_db(
         after_commit=after_commit,
         finish_timeout=finish_timeout,
         drain_timeout=drain_timeout,
+        observers=observers,
+        leak_threshold=leak_threshold,
+        leak_stacks=leak_stacks,
         **framework_options,
     )
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from .audience import Audience, Observation, checked_observers, installed_observers
 from .completion import Watch
 from .connect import DBConnect
+from .observer import Observer
 
 if TYPE_CHECKING:
     from .context import Context
@@ -18,6 +20,8 @@ logger = logging.getLogger("context_async_sqlalchemy")
 CommitRule = Callable[[int], bool]
 BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
 AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
+RouteOf = Callable[[Any], str]
+"""Given a framework's request, its route as ``routes.route_name`` makes it."""
 
 DEFAULT_FINISH_TIMEOUT = 10.0
 DEFAULT_DRAIN_TIMEOUT = 15.0
@@ -37,6 +41,9 @@ class LifecycleOptions(TypedDict, total=False):
     after_commit: AfterCommitCallback | None
     finish_timeout: float
     drain_timeout: float
+    observers: Iterable[Observer] | None
+    leak_threshold: float | None
+    leak_stacks: bool
 
 
 class Lifecycle:
@@ -52,10 +59,15 @@ class Lifecycle:
         finish_timeout: seconds that a commit (hooks included) or a close may take before the connection is
             invalidated.
         drain_timeout: seconds that shutdown waits for open contexts before the engines are disposed of.
+        observers: told what happens on the connections; None for those that installed packages offer, ``()`` for
+            nobody: then SQLAlchemy is left as it is.
+        leak_threshold: seconds that a connection may be held before a warning names its holder; None for never.
+        leak_stacks: remember where each connection was taken, for those warnings; costs about 5 us a transaction.
         tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
+        route_of: given the request that a context was opened for, its route: the adapter's, not the user's.
 
     Raises:
-        TypeError: an element of ``connections`` is no DBConnect.
+        TypeError: an element of ``connections`` is no DBConnect, or one of ``observers`` no Observer.
         ValueError: a connection is given twice, or a time limit is not positive.
 
     """
@@ -69,14 +81,23 @@ class Lifecycle:
         after_commit: AfterCommitCallback | None = None,
         finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        observers: Iterable[Observer] | None = None,
+        leak_threshold: float | None = None,
+        leak_stacks: bool = False,
         tracks_contexts: bool = True,
+        route_of: RouteOf | None = None,
     ) -> None:
         if finish_timeout <= 0 or drain_timeout <= 0:
             raise ValueError(
                 "finish_timeout and drain_timeout are seconds and must be positive: "
                 f"got {finish_timeout!r} and {drain_timeout!r}"
             )
+        if leak_threshold is not None and leak_threshold <= 0:
+            raise ValueError(f"leak_threshold is in seconds and must be positive: got {leak_threshold!r}")
         self.connections = _checked(connections)
+        self.observers = installed_observers() if observers is None else checked_observers(observers)
+        self.route_of = route_of
+        self.observation = Observation(self.observers, leak_threshold, leak_stacks)
         self.commit_on = commit_on
         self.before_commit = before_commit
         self.after_commit = after_commit
@@ -86,11 +107,26 @@ class Lifecycle:
         self.drain_timeout = drain_timeout
         self.tracks_contexts = tracks_contexts
         self.live: set[Context] = set()
+        self.start_observing()
+
+    def start_observing(self) -> None:
+        """Observe the connections, again if the application was stopped before: Sanic's test clients restart one."""
+        if self.observation.is_wanted:
+            for connection in self.connections:
+                connection.observe(self.observation)
+
+    def announce_workers(self) -> None:
+        """Tell the observers that worker processes are about to start: what an adapter does in the main process."""
+        tell = Audience([self.observation]).workers_starting
+        if tell is not None:
+            tell()
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""
         await self.drain(self.drain_timeout)
         await asyncio.gather(*(connection.close() for connection in self.connections))
+        for connection in self.connections:
+            connection.observe_no_more(self.observation)
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
         """Wait until no context that has a session is open.

@@ -117,8 +117,12 @@ async def close_db_session(connect: DBConnect) -> None:
         return
     if not connect.makes_sessions_like(session):
         context.pop(connect)
-    if not close_if_idle(session):
-        await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
+    context.releasing = "close"
+    try:
+        if not close_if_idle(session):
+            await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
+    finally:
+        context.releasing = None
 
 
 @asynccontextmanager

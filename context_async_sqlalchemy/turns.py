@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .context import Context, context_or_none
+from .context import Context
 from .context_session import sync_session_of
+from .current import context_or_none
 
 TURNS = "context_async_sqlalchemy.turns"
 

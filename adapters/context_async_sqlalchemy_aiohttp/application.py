@@ -8,7 +8,8 @@ from aiohttp import web
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
-from .middleware import db_context_middleware, release_before_headers
+from .metrics import serve_metrics
+from .middleware import db_context_middleware, release_before_headers, route_of
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
 
@@ -18,6 +19,7 @@ def setup_db(
     connections: Iterable[DBConnect],
     *,
     position: int | None = None,
+    metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of an aiohttp application a database context.
@@ -28,22 +30,27 @@ def setup_db(
         connections: disposed of when the application stops, after its last request has finished.
         position: index in ``app.middlewares``, 0 being the outermost. By default outermost, but inside of
             leading OpenTelemetry middlewares, so that the commit is part of the request's span.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
         TypeError: ``app`` is no ``web.Application``, or an element of ``connections`` no DBConnect.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started, is a sub-application already, or was set up before.
+        RuntimeError: the application has started, is a sub-application already, was set up before, or has a route
+            at ``metrics_path``.
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
 
     async def shut_down_after_requests(_app: web.Application) -> AsyncIterator[None]:
         yield
         await lifecycle.shut_down()
 
+    if metrics_path is not None:
+        serve_metrics(app, metrics_path, lifecycle.observers)
     app[LIFECYCLE] = lifecycle
     app.middlewares.insert(_default_position(app) if position is None else position, db_context_middleware(lifecycle))
     app.on_response_prepare.append(release_before_headers)

@@ -7,6 +7,7 @@ from aiohttp.typedefs import Handler, Middleware
 from context_async_sqlalchemy.context import context_of, open_context_for
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.routes import route_name
 
 
 def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
@@ -60,6 +61,12 @@ async def release_before_headers(request: web.Request, response: web.StreamRespo
     except BaseException:
         _forget_body_encoding(request)
         raise
+
+
+def route_of(request: web.Request) -> str:
+    """Name the route of a request; a sub-application's has its prefix."""
+    resource = request.match_info.route.resource
+    return route_name(request.method, None if resource is None else resource.canonical)
 
 
 def _forget_body_encoding(request: web.Request) -> None:

@@ -9,6 +9,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .middleware import DBContextMiddleware
+from .routes import route_of
 
 _LIFECYCLE = "db_lifecycle"
 
@@ -21,7 +22,8 @@ def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[
     Args:
         app: the application, before it starts.
         connections: disposed of when the application stops, after its own shutdown code and its last request.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -33,7 +35,7 @@ def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[
     _require_litestar(app)
     if _LIFECYCLE in app.state:
         raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
     app.state[_LIFECYCLE] = lifecycle
     # Litestar does not send its lifespan through `asgi_handler`; its hooks of a stop run in reverse order.
     application: Any = app

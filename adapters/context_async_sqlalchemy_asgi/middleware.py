@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import context_or_none, leave_context, make_current
+from context_async_sqlalchemy.context import leave_context, make_current
+from context_async_sqlalchemy.current import context_or_none
 from context_async_sqlalchemy.finishing import finish, finish_by_status
 from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, LifecycleOptions
 
@@ -12,6 +13,7 @@ from .failed_commit import answer_failed_commit
 from .lifespan import run_lifespan
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
+from .routes import route_of
 from .task_boundary import release_inside_of_tasks
 
 _CONTEXT = "context_async_sqlalchemy"
@@ -93,7 +95,8 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
         app: the application, or the middleware inside of this one.
         _before_commit: the option ``before_commit`` as the second positional argument.
         connections: disposed of at the end of the lifespan; none by default, the application closes its own.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -114,4 +117,4 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
     ) -> None:
         if _before_commit is not None:
             options["before_commit"] = _before_commit
-        super().__init__(app, Lifecycle(connections, **options))
+        super().__init__(app, Lifecycle(connections, route_of=route_of, **options))

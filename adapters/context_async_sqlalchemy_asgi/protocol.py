@@ -8,3 +8,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def has_length(start: Message) -> bool:
+    """Tell whether the start of a response names its length: what does not is a stream."""
+    return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import Any, Unpack
 
-from quart import Quart
+from quart import Quart, has_request_context, request
 
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.routes import route_name
 
 from .middleware import DBContextMiddleware
+from .protocol import Scope
 
 _EXTENSION = "context_async_sqlalchemy"
 
@@ -22,7 +24,8 @@ def setup_db(app: Quart, connections: Iterable[DBConnect], **options: Unpack[Lif
     Args:
         app: the application, before it starts.
         connections: disposed of when the application stops, after its own shutdown code and its last request.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -32,10 +35,15 @@ def setup_db(app: Quart, connections: Iterable[DBConnect], **options: Unpack[Lif
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=_route_of, **options)
     app.extensions[_EXTENSION] = lifecycle
     application: Any = app  # a method is replaced, as Quart documents it for middleware
     application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle)
+
+
+def _route_of(scope: Scope) -> str:
+    rule = request.url_rule if has_request_context() else None
+    return route_name(scope.get("method", "GET"), None if rule is None else rule.rule)
 
 
 def _require_changeable(app: object) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Awaitable
 from context_async_sqlalchemy.context import Context
 from context_async_sqlalchemy.finishing import Work, release_by_status, stand_ins
 from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import Message, Scope, Send
+from .protocol import Message, Scope, Send, has_length
 
 _NOT_ANSWERED = 500
 _SWITCHING_PROTOCOLS = 101
@@ -53,10 +54,10 @@ class RequestContext(Context):
             return self._send(message)
         return self._go_on(message)
 
-    async def release(self) -> None:
+    async def release(self, cause: ReleaseCause) -> None:
         """Commit or roll back by the status; after a failure nothing is committed any more."""
         try:
-            await release_by_status(self, self.status)
+            await release_by_status(self, self.status, cause)
         except Exception as error:
             self.failure = error
             self.rollback_only = True
@@ -70,7 +71,7 @@ class RequestContext(Context):
 
     async def _begin(self, message: Message) -> None:
         if not self.is_released_inside:
-            await self.release()
+            await self.release("end" if has_length(message) else "headers")
         # After a failure this is the application's own answer to it.
         self.failure = None
         self.is_started = True
@@ -79,7 +80,7 @@ class RequestContext(Context):
     async def _go_on(self, message: Message) -> None:
         # Before the last piece of a body: a client that has got it takes the response for complete.
         if self.failure is None and not self.is_released_inside and not message.get("more_body", False):
-            await self.release()
+            await self.release("end")
         if self.failure is not None:
             raise self.failure
         await self._send(message)

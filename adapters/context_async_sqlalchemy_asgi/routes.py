@@ -2,7 +2,14 @@
 
 from typing import Any
 
+from context_async_sqlalchemy.routes import route_name
+
 from .protocol import Scope
+
+
+def route_of(scope: Scope) -> str:
+    """Name the route of a request, or of a websocket."""
+    return route_name(scope.get("method", "GET"), route_template(scope))
 
 
 def route_template(scope: Scope) -> str | None:

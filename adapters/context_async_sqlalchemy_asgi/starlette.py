@@ -10,6 +10,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .middleware import DBContextMiddleware
+from .routes import route_of
 
 
 def setup_db(
@@ -28,7 +29,8 @@ def setup_db(
         position: index in ``app.user_middleware``, 0 being the outermost. By default outermost of those that were
             added before, but inside of leading OpenTelemetry middlewares, so that the commit is part of the
             request's span. Middlewares that are added later stand outside: ``add_middleware`` is so.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
@@ -38,7 +40,7 @@ def setup_db(
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
     app.state.db_lifecycle = lifecycle
     app.user_middleware.insert(
         _default_position(app) if position is None else position, Middleware(DBContextMiddleware, lifecycle=lifecycle)

@@ -6,9 +6,9 @@ on using its session while the middleware outside commits it. So a stream is rel
 
 from typing import Any
 
-from context_async_sqlalchemy.context import context_or_none
+from context_async_sqlalchemy.current import context_or_none
 
-from .protocol import ASGIApp, Message, Receive, Scope, Send
+from .protocol import ASGIApp, Message, Receive, Scope, Send, has_length
 from .request_context import RequestContext
 
 _MOST_LAYERS = 100
@@ -74,7 +74,7 @@ class _StreamRelease:
         """Send a message of the application's, after the release where a stream needs one."""
         held, self._held = self._held, None
         if message["type"] == "http.response.start":
-            if _has_length(message):
+            if has_length(message):
                 # The next message tells whether it is a stream.
                 self._held = message
                 return
@@ -84,14 +84,10 @@ class _StreamRelease:
                 await self._release_at(held)
             await self._send(held)
         elif self._context.is_released_inside and not message.get("more_body", False):
-            await self._context.release()
+            await self._context.release("end")
         await self._send(message)
 
     async def _release_at(self, start: Message) -> None:
         self._context.is_released_inside = True
         self._context.status = start["status"]
-        await self._context.release()
-
-
-def _has_length(start: Message) -> bool:
-    return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
+        await self._context.release("headers")

@@ -8,11 +8,12 @@ from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import find_contexts_by
+from context_async_sqlalchemy.current import find_contexts_by
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .injection import inject_sessions
-from .request_context import RequestContexts, find_context_of_request
+from .metrics import serve_metrics
+from .request_context import RequestContexts, find_context_of_request, route_of
 from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
@@ -24,6 +25,8 @@ _FIRST_OF_WEBSOCKET_AFTER = -_FIRST
 def setup_db(
     app: Sanic[Any, Any],
     connections: Iterable[DBConnect],
+    *,
+    metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of a Sanic application a database context.
@@ -31,18 +34,20 @@ def setup_db(
     Args:
         app: the application, before it starts.
         connections: made in each worker at the first use, disposed of when the worker stops.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout`` and ``drain_timeout``; see
+        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
         TypeError: ``app`` is no ``Sanic``, or an element of ``connections`` no DBConnect.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started, or was set up before.
+        RuntimeError: the application has started, was set up before, or has a route at ``metrics_path``.
 
     """
     _require_sanic(app)
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, **options)
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
     contexts = RequestContexts(lifecycle)
     signals = RequestSignals(contexts)
 
@@ -55,9 +60,17 @@ def setup_db(
             app.on_request(signals.open_early, priority=_FIRST)
         inject_sessions(app, lifecycle.connections)
 
+    async def announce_workers(_app: Sanic[Any, Any]) -> None:
+        lifecycle.announce_workers()
+
+    async def start_observing(_app: Sanic[Any, Any]) -> None:
+        lifecycle.start_observing()
+
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
 
+    if metrics_path is not None:
+        serve_metrics(app, metrics_path, lifecycle.observers)
     app.ctx.db_lifecycle = lifecycle
     app.ctx.db_contexts = contexts
     find_contexts_by(find_context_of_request)
@@ -65,6 +78,9 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
+    # Not main_process_start, the listeners of which create_server() warns of; this one comes before the workers, too.
+    app.register_listener(announce_workers, "main_process_ready")
+    app.register_listener(start_observing, "before_server_start")
     # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 

@@ -23,6 +23,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.context import Context
 from context_async_sqlalchemy.finishing import finish, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.routes import route_name
 
 AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]
@@ -115,6 +116,12 @@ def find_context_of_request() -> Context | None:
         return None
     contexts = getattr(request.app.ctx, "db_contexts", None)
     return contexts.get_or_open(request) if isinstance(contexts, RequestContexts) else None
+
+
+def route_of(request: AnyRequest) -> str:
+    """Name the route of a request."""
+    route = request.route
+    return route_name(request.method, None if route is None else route.uri)
 
 
 def is_served_by_asgi(request: AnyRequest) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 from sanic import SanicException
 from sanic.response import BaseHTTPResponse
 
-from context_async_sqlalchemy.context import Context, context_or_none, make_current
+from context_async_sqlalchemy.context import Context, make_current
+from context_async_sqlalchemy.current import context_or_none
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import logger
 

@@ -7,23 +7,36 @@ import logging
 import math
 import signal
 import sys
+from dataclasses import dataclass
 
+from aiohttp import ClientSession
 from rich.console import Console
 
+from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy_opentelemetry import default_observer as opentelemetry_observer
+from context_async_sqlalchemy_prometheus import default_observer as prometheus_observer
 from examples.shop import aiohttp_app, sanic_app
 from examples.shop.checks import ErrorLog, find_problems, orders_answered
 from examples.shop.domain import Shop
 from examples.shop.load import PAY_EARLY, PAY_LATE, Phase
+from examples.shop.observations import Observations
 from examples.shop.payment import PaymentProvider
 from examples.shop.pool import pool_of
 from examples.shop.report import run_and_show
 from examples.shop.startup import HOST, CannotStartError, bind, postgres, shop_database
-from examples.shop.summary import summarize
+from examples.shop.summary import summarize, summarize_routes
+from examples.shop.tracing import SlowestRequest, traces
 
 _SERVING = {"aiohttp": aiohttp_app.serving, "sanic": sanic_app.serving}
 _DEFAULT_SECONDS = 20.0
 _WARM_UP_SHARE = 0.1
 _LARGEST_PORT = 65535
+_TREE_WIDTH = 120
+_SHOWN_METRICS = (
+    "db_client_connection_count{",
+    "db_session_held_idle_seconds_sum{",
+    "db_session_early_releases_total{",
+)
 
 
 def main() -> int:
@@ -49,17 +62,36 @@ async def _run(duration: float | None, port: int, framework: str) -> int:
         with postgres() as database_url:
             async with shop_database(database_url) as connection:
                 shop = Shop(connection, PaymentProvider())
-                async with _SERVING[framework](shop, listener):
-                    _say(f"The shop is open at {url}, on {framework}.")
-                    problems = await _put_under_load(shop, url, duration or _DEFAULT_SECONDS, stop, errors)
-                    if duration is None and not stop.is_set():
-                        _say(_things_to_try(url))
-                        await stop.wait()
-                    _say("Closing.")
+                observations = Observations()
+                # The first two are those that setup_db would find installed.
+                observers: list[Observer] = [prometheus_observer(), opentelemetry_observer(), observations]
+                with traces() as slowest:
+                    async with _SERVING[framework](shop, listener, observers):
+                        _say(f"The shop is open at {url}, on {framework}.")
+                        seen = _Seen(observations, slowest, errors)
+                        problems = await _put_under_load(shop, url, duration or _DEFAULT_SECONDS, stop, seen)
+                        if duration is None and not stop.is_set():
+                            _say(_things_to_try(url))
+                            await stop.wait()
+                        _say("Closing.")
     return 1 if problems else 0
 
 
-async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Event, errors: ErrorLog) -> list[str]:
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen from inside of the shop: by an observer of the demo's own, in spans, in the log."""
+
+    observations: Observations
+    slowest: SlowestRequest
+    errors: ErrorLog
+
+    def restart(self) -> None:
+        """Forget the warm-up, but not its errors."""
+        self.observations.restart()
+        self.slowest.restart()
+
+
+async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Event, seen: _Seen) -> list[str]:
     pool = pool_of(shop.connection)
     console = Console()
     measured = seconds * (1 - _WARM_UP_SHARE) / 2
@@ -71,9 +103,17 @@ async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Ev
     for phase in phases:
         if not stop.is_set():
             await run_and_show(phase, url, stop, console)
+        if phase is warm_up:
+            seen.restart()
     tallies = [phase.tally for phase in phases]
-    _say("\nInterrupted: nothing to compare." if stop.is_set() else summarize(late.tally, early.tally, pool))
-    problems = await find_problems(shop.connection, tallies, errors)
+    if stop.is_set():
+        _say("\nInterrupted: nothing to compare.")
+    else:
+        _say(summarize(late.tally, early.tally, pool))
+        _say(summarize_routes(seen.observations))
+        await _show_slowest(seen.slowest, console)
+        await _show_metrics(url)
+    problems = await find_problems(shop.connection, tallies, seen.errors)
     for problem in problems:
         _say(f"PROBLEM: {problem}")
     if not problems:
@@ -84,12 +124,28 @@ async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Ev
     return problems
 
 
+async def _show_slowest(slowest: SlowestRequest, console: Console) -> None:
+    tree = slowest.tree()
+    if tree is not None:
+        _say("\nThe slowest request, as spans\n")
+        console.print(tree, width=_TREE_WIDTH, crop=False, highlight=False)
+
+
+async def _show_metrics(url: str) -> None:
+    async with ClientSession() as http, http.get(f"{url}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    shown = "\n".join(f"  {line}" for line in lines if line.startswith(_SHOWN_METRICS))
+    _say(f"\nA few of the {len(lines)} lines at {url}/metrics\n\n{shown}")
+
+
 def _things_to_try(url: str) -> str:
     order = """'{"customer_id": 1, "items": [{"product_id": 2, "quantity": 1}]}'"""
     nobody = """'{"customer_id": 999, "items": [{"product_id": 2, "quantity": 1}]}'"""
     return f"""
 The shop stays open. Try, from another terminal:
 
+  curl {url}/metrics
+      what Prometheus would scrape
   curl {url}/products/2
   curl -d {order} \\
     {url}/orders-early

@@ -2,17 +2,20 @@
 
 import json
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from opentelemetry import trace
 
 from context_async_sqlalchemy import setup_db
+from context_async_sqlalchemy.observer import Observer
 from examples.shop.domain import Shop
 from examples.shop.errors import ANSWERED_ERRORS, answer_to
 from examples.shop.parsing import parse_basket, parse_number
 from examples.shop.schema import Order
+from examples.shop.tracing import request_span
 
 _SHOP = web.AppKey("shop", Shop)
 _ALL = str(2**31 - 1)
@@ -64,14 +67,15 @@ async def export(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def create_app(shop: Shop) -> web.Application:
+def create_app(shop: Shop, observers: Sequence[Observer] | None = None) -> web.Application:
     """Make the application.
 
     Args:
         shop: what it serves.
+        observers: in place of those that are installed.
 
     """
-    app = web.Application(middlewares=[_answer_errors])
+    app = web.Application(middlewares=[_trace, _answer_errors])
     app[_SHOP] = shop
     app.add_routes(
         [
@@ -85,26 +89,39 @@ def create_app(shop: Shop) -> web.Application:
         ]
     )
     # Inside of the middleware that answers errors: by then everything is rolled back, and a failed COMMIT is an error.
-    setup_db(app, [shop.connection], position=1)
+    setup_db(app, [shop.connection], position=2, observers=observers)
     return app
 
 
 @asynccontextmanager
-async def serving(shop: Shop, listener: socket.socket) -> AsyncGenerator[None]:
+async def serving(
+    shop: Shop, listener: socket.socket, observers: Sequence[Observer] | None = None
+) -> AsyncGenerator[None]:
     """Serve the shop during the block.
 
     Args:
         shop: what is served.
         listener: the bound socket that clients connect to.
+        observers: in place of those that are installed.
 
     """
-    runner = web.AppRunner(create_app(shop), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    runner = web.AppRunner(create_app(shop, observers), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
         yield
     finally:
         await runner.cleanup()
+
+
+@web.middleware
+async def _trace(request: web.Request, handler: Handler) -> web.StreamResponse:
+    resource = request.match_info.route.resource
+    span = request_span(request.method, "" if resource is None else resource.canonical)
+    with trace.use_span(span, end_on_exit=True):
+        response = await handler(request)
+        span.set_attribute("http.response.status_code", response.status)
+        return response
 
 
 @web.middleware

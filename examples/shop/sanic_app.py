@@ -3,17 +3,22 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from opentelemetry import context, trace
 from sanic import HTTPResponse, Request, Sanic, response
+from sanic.response import BaseHTTPResponse
+from sanic.signals import Event
 
 from context_async_sqlalchemy import setup_db
+from context_async_sqlalchemy.observer import Observer
 from examples.shop.domain import Shop
 from examples.shop.errors import ANSWERED_ERRORS, answer_to
 from examples.shop.parsing import parse_basket, parse_number
 from examples.shop.schema import Order
+from examples.shop.tracing import request_span
 
 ShopRequest = Request[Any, Any]
 
@@ -65,11 +70,12 @@ async def export(request: Any) -> None:
         await stream.send("".join(f"{json.dumps(order.summary)}\n" for order in page))
 
 
-def create_app(shop: Shop) -> Any:
+def create_app(shop: Shop, observers: Sequence[Observer] | None = None) -> Any:
     """Make the application.
 
     Args:
         shop: what it serves.
+        observers: in place of those that are installed.
 
     """
     app: Any = Sanic("shop", configure_logging=False)
@@ -87,20 +93,26 @@ def create_app(shop: Shop) -> Any:
     app.add_route(export, "/export")
     for error in ANSWERED_ERRORS:
         app.error_handler.add(error, _answer_error)
-    setup_db(app, [shop.connection])
+    setup_db(app, [shop.connection], observers=observers)
+    app.register_middleware(_begin_span, "request")
+    # After the library's own handler: the commit belongs to the span.
+    app.signal(Event.HTTP_LIFECYCLE_RESPONSE)(_end_span)
     return app
 
 
 @asynccontextmanager
-async def serving(shop: Shop, listener: socket.socket) -> AsyncGenerator[None]:
+async def serving(
+    shop: Shop, listener: socket.socket, observers: Sequence[Observer] | None = None
+) -> AsyncGenerator[None]:
     """Serve the shop during the block.
 
     Args:
         shop: what is served.
         listener: the bound socket that clients connect to.
+        observers: in place of those that are installed.
 
     """
-    app = create_app(shop)
+    app = create_app(shop, observers)
     server: Any = await app.create_server(sock=listener, return_asyncio_server=True, access_log=False)
     await server.startup()
     await server.before_start()
@@ -123,6 +135,19 @@ async def _stop(server: Any) -> None:
     for connection in list(server.connections):
         connection.abort()
     await server.after_stop()
+
+
+async def _begin_span(request: ShopRequest) -> None:
+    route = request.route
+    span = request_span(request.method, "" if route is None else f"/{route.path}")
+    request.ctx.span, request.ctx.outer = span, context.attach(trace.set_span_in_context(span))
+
+
+async def _end_span(request: ShopRequest, response: BaseHTTPResponse, **_: Any) -> None:
+    if hasattr(request.ctx, "span"):
+        request.ctx.span.set_attribute("http.response.status_code", response.status)
+        request.ctx.span.end()
+        context.detach(request.ctx.outer)
 
 
 async def _answer_error(_request: ShopRequest, error: Any) -> HTTPResponse:

@@ -3,6 +3,7 @@
 import textwrap
 
 from examples.shop.load import CLIENTS, INNOCENT, PAY_EARLY, PAY_LATE
+from examples.shop.observations import Observations
 from examples.shop.pool import CountingPool
 from examples.shop.report import milliseconds
 from examples.shop.tally import PhaseTally, RouteTally
@@ -52,6 +53,26 @@ def summarize(late: PhaseTally, early: PhaseTally, pool: CountingPool) -> str:
     )
     prose = "\n".join(textwrap.fill(sentence, _WIDTH) for sentence in (setting, latency, throughput))
     return f"\nWhat an early release changed\n\n{table}\n\n{prose}"
+
+
+def summarize_routes(observations: Observations) -> str:
+    """Tell what each route has waited for, held, and given back; and what to do about it.
+
+    Args:
+        observations: of both phases.
+
+    """
+    width = max(map(len, observations.routes), default=0) + 2
+    header = f"  {'':<{width}}{'wait p50':>9}{'p99 ms':>8}{'held ms':>9}{'idle':>6}{'early releases':>16}{'saved s':>9}"
+    rows = [
+        f"  {name:<{width}}"
+        f"{milliseconds(route.waits.milliseconds(50)):>9}{milliseconds(route.waits.milliseconds(99)):>8}"
+        f"{route.mean_hold_seconds * 1000:>9.1f}{route.idle_share:>6.0%}{route.early_releases:>16}"
+        f"{route.saved_seconds:>9.1f}"
+        for name, route in sorted(observations.routes.items())
+    ]
+    advice = [textwrap.fill(sentence, _WIDTH) for sentence in observations.advice()]
+    return "\n".join(["\nWhat the routes did with their connections, in both phases\n", header, *rows, "", *advice])
 
 
 def _latencies(name: str, routes: tuple[RouteTally, RouteTally]) -> list[tuple[str, str, str]]:

@@ -81,6 +81,8 @@ class AiohttpDriver(Driver):
     async def serving(self, setup: Setup) -> AsyncGenerator[int]:
         app = self._app = web.Application()
         handler = _as_aiohttp_handler(setup.handler)
+        for path, other in setup.others.items():
+            app.router.add_route("*", path, _as_aiohttp_handler(other))
         if setup.mounted:
             mounted = web.Application()
             mounted.router.add_route("*", "/", handler)
@@ -100,6 +102,9 @@ class AiohttpDriver(Driver):
             yield runner.addresses[0][1]
         finally:
             await runner.cleanup()
+
+    def route(self, path: str) -> str:
+        return f"GET {path}"
 
     def live_contexts(self) -> int:
         assert self._app is not None

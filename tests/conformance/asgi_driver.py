@@ -149,7 +149,7 @@ class _AsgiDriver(Driver):
 
     @abstractmethod
     def _add_handler(self, app: Starlette, path: str, handler: Handler) -> None:
-        """Serve requests and websockets by a handler."""
+        """Serve the requests of a path by a handler."""
 
     @staticmethod
     @abstractmethod
@@ -159,6 +159,9 @@ class _AsgiDriver(Driver):
     @asynccontextmanager
     async def serving(self, setup: Setup) -> AsyncGenerator[int]:
         app = self._app = self._make_app()
+        app.router.add_websocket_route("/websocket", _as_websocket_endpoint(setup.handler))
+        for path, other in setup.others.items():
+            self._add_handler(app, path, other)
         if setup.mounted:
             mounted = self._make_app()
             self._add_handler(mounted, "/", setup.handler)
@@ -174,6 +177,9 @@ class _AsgiDriver(Driver):
         async with self.serve(app, setup.grace) as port:
             yield port
 
+    def route(self, path: str) -> str:
+        return f"GET {path}"
+
     def live_contexts(self) -> int:
         assert self._app is not None
         return len(self._app.state.db_lifecycle.live)
@@ -185,7 +191,6 @@ class _OnStarlette(_AsgiDriver):
 
     def _add_handler(self, app: Starlette, path: str, handler: Handler) -> None:
         app.router.add_route(path, _as_endpoint(handler), methods=["GET", "POST"])
-        app.router.add_websocket_route("/websocket", _as_websocket_endpoint(handler))
 
 
 class _OnFastAPI(_AsgiDriver):
@@ -195,7 +200,6 @@ class _OnFastAPI(_AsgiDriver):
     def _add_handler(self, app: Starlette, path: str, handler: Handler) -> None:
         assert isinstance(app, FastAPI)
         app.add_api_route(path, _as_endpoint(handler), methods=["GET", "POST"], response_model=None)
-        app.add_api_websocket_route("/websocket", _as_websocket_endpoint(handler))
 
 
 class StarletteUvicornDriver(_OnStarlette):

@@ -1,7 +1,7 @@
 """What the conformance cases need of a framework: they are written once, against this."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -68,6 +68,8 @@ class Setup:
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     map_errors: MapErrors | None = None
     """Where a middleware stands that answers 409 to any exception: inside or outside of the library's."""
+    others: Mapping[str, Handler] = field(default_factory=dict[str, Handler])
+    """More handlers by their paths; ``{id}`` in a path stands for any segment."""
     mounted: bool = False
     """Serve the handler by a sub-application that is set up too."""
     grace: float = 5.0
@@ -86,6 +88,10 @@ class Driver(ABC):
     @abstractmethod
     def serving(self, setup: Setup) -> AbstractAsyncContextManager[int]:
         """Serve on a free port of 127.0.0.1, cancelling a handler when its client hangs up; yields the port."""
+
+    @abstractmethod
+    def route(self, path: str) -> str:
+        """Name the route of a path of ``others`` as metrics do, with the method GET."""
 
     @abstractmethod
     def live_contexts(self) -> int:

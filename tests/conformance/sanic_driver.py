@@ -2,7 +2,7 @@
 
 import itertools
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from sanic import Request, Sanic, SanicException, Websocket, response
 from sanic.exceptions import NotFound
 
 from context_async_sqlalchemy import setup_db
-from tests.conformance.driver import Driver, Exchange, Reply, Setup, Stream, WebSocket
+from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup, Stream, WebSocket
 from tests.sanic_adapter.serving import start, stop
 
 AnyRequest = Request[Any, Any]
@@ -60,6 +60,18 @@ class _SanicExchange(Exchange):
         return SanicException("answered by raising", status_code=status)
 
 
+def _as_sanic_handler(handler: Handler) -> Callable[..., Awaitable[response.HTTPResponse | None]]:
+    async def handle(request: AnyRequest, **_parameters: str) -> response.HTTPResponse | None:
+        reply = await handler(_SanicExchange(request))
+        return response.text(reply.body, status=reply.status) if isinstance(reply, Reply) else None
+
+    return handle
+
+
+def _sanic_path(path: str) -> str:
+    return path.replace("{", "<").replace("}", ">")
+
+
 class SanicDriver(Driver):
     """Sanic's own server, on the loop of the test."""
 
@@ -83,14 +95,12 @@ class SanicDriver(Driver):
         app.config.TOUCHUP = False
         app.config.AUTO_EXTEND = self.extended
 
-        async def handle(request: AnyRequest) -> response.HTTPResponse | None:
-            reply = await setup.handler(_SanicExchange(request))
-            return response.text(reply.body, status=reply.status) if isinstance(reply, Reply) else None
-
         async def handle_websocket(request: AnyRequest, websocket: Websocket) -> None:
             await setup.handler(_SanicExchange(request, websocket))
 
-        app.add_route(handle, "/mounted/" if setup.mounted else "/", methods=["GET", "POST"])
+        app.add_route(_as_sanic_handler(setup.handler), "/mounted/" if setup.mounted else "/", methods=["GET", "POST"])
+        for number, (path, other) in enumerate(setup.others.items()):
+            app.add_route(_as_sanic_handler(other), _sanic_path(path), name=f"other{number}")
         app.add_websocket_route(handle_websocket, "/websocket")
         if setup.map_errors is not None:
 
@@ -106,6 +116,10 @@ class SanicDriver(Driver):
         finally:
             await stop(app, server, setup.grace)
             app.unregister_app(app)
+
+    def route(self, path: str) -> str:
+        # Sanic's own notation, which names the type too.
+        return f"GET {_sanic_path(path).replace('>', ':str>')}"
 
     def live_contexts(self) -> int:
         assert self._app is not None

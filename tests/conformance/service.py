@@ -1,7 +1,7 @@
 """A service under test, its clients, and what must hold after every request, whatever it did."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,16 +43,18 @@ class Client:
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
-        self._url = f"http://127.0.0.1:{port}{path}"
+        self._root = f"http://127.0.0.1:{port}"
+        self._url = f"{self._root}{path}"
         self._session = aiohttp.ClientSession()
 
     async def close(self) -> None:
         """Close the connections to the service."""
         await self._session.close()
 
-    async def get(self) -> tuple[int, str]:
-        """Request the handler under test, without following redirects; return status and body."""
-        async with self._session.get(self._url, allow_redirects=False) as response:
+    async def get(self, path: str | None = None) -> tuple[int, str]:
+        """Request the handler under test, or another path, without following redirects; return status and body."""
+        url = self._url if path is None else f"{self._root}{path}"
+        async with self._session.get(url, allow_redirects=False) as response:
             return response.status, await response.text()
 
     @asynccontextmanager
@@ -99,13 +101,14 @@ class Service:
         *,
         connections: Sequence[DBConnect] | None = None,
         map_errors: MapErrors | None = None,
+        others: Mapping[str, Handler] | None = None,
         mounted: bool = False,
         grace: float = 5.0,
         **options: Any,
     ) -> AsyncGenerator[Client]:
         """Serve a handler; at the end of the block nothing may be held any more, and the service stops."""
         used = [self.connection] if connections is None else list(connections)
-        setup = Setup(handler, used, options, map_errors=map_errors, mounted=mounted, grace=grace)
+        setup = Setup(handler, used, options, map_errors=map_errors, others=others or {}, mounted=mounted, grace=grace)
         async with self.driver.serving(setup) as port:
             client = Client(port, "/mounted/" if mounted else "/")
             try:

@@ -37,7 +37,8 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
-from context_async_sqlalchemy.context import Context, find_contexts_by, leave_context, open_context
+from context_async_sqlalchemy.context import Context, leave_context, open_context
+from context_async_sqlalchemy.current import find_contexts_by
 from context_async_sqlalchemy.finishing import finish
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from tests.conformance.statements import write

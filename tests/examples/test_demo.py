@@ -101,6 +101,9 @@ def test_the_demo_ends_by_itself_and_tells_what_it_found(database_url: str, fram
     assert "What an early release changed" in shown
     assert "GET /products/{id} p99 ms" in shown
     assert "Checked: every answer had the status it should have" in shown
+    assert "POST /orders-late holds its connection idle " in shown
+    assert "└── db.session main" in shown
+    assert 'db_session_early_releases_total{by="commit",db_client_connection_pool_name="main"' in shown
     assert "PROBLEM" not in shown
     assert "Traceback" not in shown
 

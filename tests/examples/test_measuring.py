@@ -2,17 +2,22 @@
 
 import asyncio
 from collections import Counter
+from typing import cast
 
 import pytest
 
 from context_async_sqlalchemy import DBConnect, db_context
+from context_async_sqlalchemy.observer import Checkout, ContextRecord, ObservedPool
 from examples.shop import repository
 from examples.shop.checks import ErrorLog, find_problems
 from examples.shop.database import POOL_SIZE
+from examples.shop.observations import Observations
 from examples.shop.pool import pool_of
 from examples.shop.tally import Latencies, PhaseTally, RouteTally
 from tests.examples.support import Client, GatedPayments, basket
 from tests.support.waiting import until
+
+_POOL = cast(ObservedPool, object())
 
 
 async def test_the_pool_counts_who_waits_and_nobody_else(
@@ -31,6 +36,20 @@ async def test_the_pool_counts_who_waits_and_nobody_else(
     assert (pool.waiting, pool.most_waiting, pool.had_to_wait, pool.checkedout()) == (0, 2, 2, 0)
     pool.restart_counting()
     assert (pool.most_waiting, pool.had_to_wait) == (0, 0)
+
+
+@pytest.mark.parametrize(("busy_ms", "advised"), [(20, True), (80, False)])
+def test_only_a_route_that_mostly_holds_idle_is_advised(busy_ms: int, advised: bool) -> None:
+    context = ContextRecord("POST /orders-late", began_at=0, epoch_offset=0)
+    observations = Observations()
+    observations.checkout_ended(
+        Checkout(_POOL, context, asked_at=0, taken_at=0, released_at=100_000_000, busy=busy_ms * 1_000_000)
+    )
+    advice = (
+        "POST /orders-late holds its connection idle 80% of 100 ms: "
+        "release it before the payment call, by await commit_db_session(connection)."
+    )
+    assert observations.advice() == ([advice] if advised else [])
 
 
 async def test_problems_are_found(client: Client, connection: DBConnect) -> None:

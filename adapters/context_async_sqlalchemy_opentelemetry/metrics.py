@@ -1,0 +1,149 @@
+"""The measurements as OpenTelemetry metrics.
+
+Names: semantic conventions 1.44, docs/db/database-metrics.md; ``db.session.*``, and the attributes ``route``,
+``outcome`` and ``by``, are ours. In Prometheus' form they are those of the Prometheus adapter.
+"""
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+
+from context_async_sqlalchemy.observer import (
+    Checkout,
+    ContextRecord,
+    EarlyRelease,
+    FailedCheckout,
+    NestedCheckout,
+    ObservedPool,
+    PoolReading,
+    SuspectedLeak,
+)
+
+from .attributes import POOL_NAME, POOL_STATE
+
+WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
+"""The conventions' for operations, and SQLAlchemy's default ``pool_timeout``."""
+
+USE_BUCKETS = (*WAIT_BUCKETS, 60.0, 300.0)
+"""Streams hold connections for minutes."""
+
+
+class Metrics:
+    """The instruments; its methods are those of an observer.
+
+    Args:
+        meter: makes the instruments.
+
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._pools: set[ObservedPool] = set()
+        self._observe_pools(meter)
+
+        def seconds(name: str, description: str, buckets: tuple[float, ...] = USE_BUCKETS) -> Histogram:
+            return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+
+        waiting = "Time a checkout took, waits that timed out or were cancelled included."
+        self._wait_time = seconds("db.client.connection.wait_time", waiting, WAIT_BUCKETS)
+        self._create_time = seconds("db.client.connection.create_time", "Time to open a connection.", WAIT_BUCKETS)
+        self._use_time = seconds("db.client.connection.use_time", "Time a connection was out of its pool.")
+        self._transaction = seconds("db.session.transaction.duration", "Time of a transaction, its end included.")
+        self._held_idle = seconds("db.session.held_idle", "Time a connection was held while the driver did nothing.")
+        saved = "Time for which others could have a connection: until the end of its context, or its next checkout."
+        self._saved = seconds("db.session.early_release.saved", saved)
+
+        count = meter.create_counter
+        self._timeouts = count("db.client.connection.timeouts", "{timeout}", "Waits that timed out.")
+        self._early_releases = count(
+            "db.session.early_releases", "{release}", "Connections given back before their context ended."
+        )
+        self._statements = count("db.session.statements", "{statement}", "Statements executed.")
+        self._nested = count(
+            "db.session.nested_checkouts",
+            "{checkout}",
+            "Waits of contexts that already held a connection of the same pool.",
+        )
+        self._leaks = count("db.session.leaks_suspected", "{connection}", "Connections held beyond the threshold.")
+        self._cancelled = count("db.session.waits_cancelled", "{wait}", "Waits that were cancelled.")
+        self._invalidations = count("db.session.invalidations", "{connection}", "Connections thrown away.")
+        self._contexts = count("db.session.contexts", "{context}", "Contexts that asked for a connection.")
+
+    def pool_observed(self, pool: ObservedPool) -> None:
+        """Report the pool's state from now on."""
+        self._pools.add(pool)
+
+    def pool_forgotten(self, pool: ObservedPool) -> None:
+        """Report it no more."""
+        self._pools.discard(pool)
+
+    def connected(self, pool: ObservedPool, seconds: float) -> None:
+        """Measure the opening of a connection."""
+        self._create_time.record(seconds, {POOL_NAME: pool.name})
+
+    def connection_invalidated(self, pool: ObservedPool) -> None:
+        """Count it."""
+        self._invalidations.add(1, {POOL_NAME: pool.name})
+
+    def context_ended(self, context: ContextRecord) -> None:
+        """Count it by its outcome."""
+        self._contexts.add(1, {"outcome": context.outcome})
+
+    def checkout_failed(self, failure: FailedCheckout) -> None:
+        """Measure the wait; count why it ended."""
+        attributes = {POOL_NAME: failure.pool.name, "route": failure.route}
+        self._wait_time.record(failure.wait_seconds, attributes)
+        if failure.failure == "timeout":
+            self._timeouts.add(1, attributes)
+        elif failure.failure == "cancelled":
+            self._cancelled.add(1, {POOL_NAME: failure.pool.name})
+
+    def checkout_ended(self, checkout: Checkout) -> None:
+        """Measure the wait, the hold and the transactions."""
+        attributes = {POOL_NAME: checkout.pool.name, "route": checkout.route}
+        self._wait_time.record(checkout.wait_seconds, attributes)
+        self._use_time.record(checkout.hold_seconds, attributes)
+        self._held_idle.record(checkout.idle_seconds, attributes)
+        if checkout.statements:
+            self._statements.add(checkout.statements, attributes)
+        for transaction in checkout.transactions:
+            self._transaction.record(transaction.seconds, {**attributes, "outcome": transaction.outcome})
+        if checkout.is_early:
+            self._early_releases.add(1, {**attributes, "by": checkout.released_by})
+
+    def early_release_ended(self, release: EarlyRelease) -> None:
+        """Measure what it has saved."""
+        checkout = release.checkout
+        self._saved.record(release.saved_seconds, {POOL_NAME: checkout.pool.name, "route": checkout.route})
+
+    def nested_checkout(self, nested: NestedCheckout) -> None:
+        """Count it."""
+        self._nested.add(1, {POOL_NAME: nested.pool.name, "route": nested.route})
+
+    def leak_suspected(self, leak: SuspectedLeak) -> None:
+        """Count it."""
+        self._leaks.add(1, {POOL_NAME: leak.checkout.pool.name})
+
+    def _observe_pools(self, meter: Meter) -> None:
+        """Read the pools whenever metrics are collected, which an exporter may do in a thread of its own."""
+
+        def reader(value: Callable[[PoolReading], int | None]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            def read(_options: CallbackOptions) -> Iterable[Observation]:
+                for pool in tuple(self._pools):
+                    number = value(pool.read())
+                    if number is not None:
+                        yield Observation(number, {POOL_NAME: pool.name})
+
+            return read
+
+        def count(_options: CallbackOptions) -> Iterable[Observation]:
+            for pool in tuple(self._pools):
+                reading = pool.read()
+                yield Observation(reading.used, {POOL_NAME: pool.name, POOL_STATE: "used"})
+                yield Observation(reading.idle, {POOL_NAME: pool.name, POOL_STATE: "idle"})
+
+        gauge = meter.create_observable_up_down_counter
+        name = "db.client.connection."
+        gauge(name + "count", [count], "{connection}", "Connections by their state.")
+        gauge(name + "pending_requests", [reader(lambda now: now.pending)], "{request}", "Waits for a connection, now.")
+        gauge(name + "max", [reader(lambda now: now.maximum)], "{connection}", "The most connections allowed.")
+        gauge(name + "idle.max", [reader(lambda now: now.idle_maximum)], "{connection}", "The most idle ones allowed.")

@@ -1,0 +1,105 @@
+"""Rendering a scrape: prometheus-client's encoders, and a quicker one for the metrics that have a series per route.
+
+prometheus-client 0.26 examines every character of the names in each line: 200 routes, of which each has some 70 lines,
+took it 190 ms, and take 75 ms here (``python -m benchmarks.scrape``). The result is the same, byte for byte.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from prometheus_client import utils
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.samples import Exemplar, Sample
+
+_OURS = ("db_client_connection_", "db_session_")
+_TYPES = {"counter", "gauge", "histogram"}
+_CREATED = "_created"
+
+
+def render(registry: CollectorRegistry, accept: str) -> tuple[str, bytes]:
+    """Render everything in a registry.
+
+    Args:
+        registry: what is rendered.
+        accept: the request's Accept header: OpenMetrics, with exemplars, or Prometheus' text format.
+
+    Returns:
+        The content type, and the body.
+
+    """
+    encode, content_type = choose_encoder(accept)
+    if "escaping=dots" in content_type or "escaping=values" in content_type:
+        return content_type, encode(registry)
+    lines_of = _open_metrics if content_type.startswith("application/openmetrics-text") else _text
+    ours: list[str] = []
+    others = _Families()
+    for family in registry.collect():
+        if family.name.startswith(_OURS) and family.type in _TYPES:
+            ours.extend(lines_of(family))
+        else:
+            others.append(family)
+    # Ours first: what prometheus-client encodes ends with the mark of the end.
+    return content_type, "".join(ours).encode() + encode(others)
+
+
+class _Families(list[Metric], Collector):
+    """Metrics that are collected already."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Give them."""
+        return self
+
+
+def _open_metrics(family: Metric) -> Iterator[str]:
+    yield f"# HELP {family.name} {_escaped(family.documentation)}\n# TYPE {family.name} {family.type}\n"
+    if family.unit:
+        yield f"# UNIT {family.name} {family.unit}\n"
+    for sample in family.samples:
+        exemplar = "" if sample.exemplar is None else _exemplar(sample.exemplar)
+        yield f"{sample.name}{_labels(sample)} {_number(sample.value)}{exemplar}\n"
+
+
+def _text(family: Metric) -> Iterator[str]:
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    documentation = family.documentation.replace("\\", r"\\").replace("\n", r"\n")
+    yield f"# HELP {name} {documentation}\n# TYPE {name} {family.type}\n"
+    created: list[str] = []
+    created_name = family.name + _CREATED
+    for sample in family.samples:
+        line = f"{sample.name}{_labels(sample)} {_number(sample.value)}\n"
+        if sample.name == created_name:
+            created.append(line)
+        else:
+            yield line
+    if created:
+        yield f"# HELP {created_name} {documentation}\n# TYPE {created_name} gauge\n"
+        yield from created
+
+
+def _labels(sample: Sample) -> str:
+    labels = ",".join([_label(*item) for item in sorted(sample.labels.items())])
+    return f"{{{labels}}}" if labels else ""
+
+
+@lru_cache(maxsize=10_000)
+def _label(name: str, value: str) -> str:
+    return f'{name}="{_escaped(value)}"'
+
+
+@lru_cache(maxsize=10_000)
+def _number(value: float) -> str:
+    number: str = utils.floatToGoString(value)  # type: ignore[no-untyped-call]
+    return number
+
+
+def _exemplar(exemplar: Exemplar) -> str:
+    # Not by _label: its cache is for what comes again.
+    labels = ",".join([f'{name}="{_escaped(value)}"' for name, value in sorted(exemplar.labels.items())])
+    timestamp = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
+    return f" # {{{labels}}} {_number(exemplar.value)}{timestamp}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,172 @@
+"""The metrics: their names, help texts, labels and buckets; and the series of a pool and a route, bound once.
+
+Names and help texts of ``db_client_connection_*`` are those that OpenTelemetry's semantic conventions 1.44 get in
+Prometheus form (docs/db/database-metrics.md), so that one dashboard serves both; ``db_session_*`` are our own.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from context_async_sqlalchemy.observer import ReleaseCause, TransactionOutcome
+
+POOL_LABEL = "db_client_connection_pool_name"
+STATE_LABEL = "db_client_connection_state"
+
+WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
+"""Seconds: the convention's for the duration of an operation, and the 30 of SQLAlchemy's default ``pool_timeout``."""
+
+USE_BUCKETS = (*WAIT_BUCKETS, 60, 300)
+"""Seconds: streams hold connections for minutes."""
+
+
+class Metrics:
+    """All counters and histograms.
+
+    Args:
+        registry: where they are registered.
+
+    Raises:
+        ValueError: the registry has metrics of these names already.
+
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(name, what, labels, registry=registry)
+
+        def histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, what, labels, unit="seconds", buckets=buckets, registry=registry)
+
+        of_route = (POOL_LABEL, "route")
+        self.wait_time = histogram(
+            "db_client_connection_wait_time",
+            "The time it took to obtain an open connection from the pool; waits in vain included.",
+            WAIT_BUCKETS,
+            *of_route,
+        )
+        self.create_time = histogram(
+            "db_client_connection_create_time", "The time it took to create a new connection.", WAIT_BUCKETS, POOL_LABEL
+        )
+        self.use_time = histogram(
+            "db_client_connection_use_time",
+            "The time between borrowing a connection and returning it to the pool.",
+            USE_BUCKETS,
+            *of_route,
+        )
+        self.timeouts = counter(
+            "db_client_connection_timeouts",
+            "The number of connection timeouts that have occurred trying to obtain a connection from the pool.",
+            *of_route,
+        )
+        self.transaction_duration = histogram(
+            "db_session_transaction_duration",
+            "The time from a transaction's first statement to the end of its COMMIT or ROLLBACK.",
+            USE_BUCKETS,
+            *of_route,
+            "outcome",
+        )
+        self.held_idle = histogram(
+            "db_session_held_idle",
+            "The time for which a connection was borrowed and idle: what an earlier release would give to others.",
+            USE_BUCKETS,
+            *of_route,
+        )
+        self.early_releases = counter(
+            "db_session_early_releases",
+            "Connections given back before the end of their context, by what gave them back.",
+            *of_route,
+            "by",
+        )
+        self.early_release_saved = histogram(
+            "db_session_early_release_saved",
+            "The time from an early release to the end of the context or its next checkout.",
+            USE_BUCKETS,
+            *of_route,
+        )
+        self.statements = counter("db_session_statements", "Statements executed.", *of_route)
+        self.nested_checkouts = counter(
+            "db_session_nested_checkouts",
+            "Waits for a connection while holding another one of the same pool: enough of them deadlock it.",
+            *of_route,
+        )
+        self.leaks_suspected = counter(
+            "db_session_leaks_suspected", "Connections held for longer than the leak threshold.", POOL_LABEL
+        )
+        self.waits_cancelled = counter(
+            "db_session_waits_cancelled", "Waits for a connection that were cancelled.", POOL_LABEL
+        )
+        self.invalidations = counter(
+            "db_session_invalidations", "Connections thrown away because of an error on them.", POOL_LABEL
+        )
+        self.contexts = counter(
+            "db_session_contexts", "Contexts that have asked for a connection and ended, by their outcome.", "outcome"
+        )
+
+
+class PoolSeries:
+    """The series of one pool.
+
+    They begin at zero when the pool is first heard of: Prometheus sees no increase in a series that begins at one.
+    """
+
+    __slots__ = ("create_time", "invalidations", "leaks_suspected", "waits_cancelled")
+
+    def __init__(self, metrics: Metrics, pool: str) -> None:
+        self.create_time = metrics.create_time.labels(pool)
+        self.leaks_suspected = metrics.leaks_suspected.labels(pool)
+        self.waits_cancelled = metrics.waits_cancelled.labels(pool)
+        self.invalidations = metrics.invalidations.labels(pool)
+
+
+class RouteSeries:
+    """The series of one pool and route: looking one up by its labels costs more than adding to it.
+
+    Those that a route may never need, histograms above all, are made at their first use.
+    """
+
+    __slots__ = (
+        "_early_releases",
+        "_labels",
+        "_metrics",
+        "_saved",
+        "_transactions",
+        "held_idle",
+        "nested_checkouts",
+        "statements",
+        "timeouts",
+        "use_time",
+        "wait_time",
+    )
+
+    def __init__(self, metrics: Metrics, pool: str, route: str) -> None:
+        self._metrics = metrics
+        self._labels = (pool, route)
+        self._transactions: dict[TransactionOutcome, Histogram] = {}
+        self._early_releases: dict[ReleaseCause, Counter] = {}
+        self._saved: Histogram | None = None
+        self.wait_time = metrics.wait_time.labels(pool, route)
+        self.use_time = metrics.use_time.labels(pool, route)
+        self.held_idle = metrics.held_idle.labels(pool, route)
+        self.statements = metrics.statements.labels(pool, route)
+        self.timeouts = metrics.timeouts.labels(pool, route)
+        self.nested_checkouts = metrics.nested_checkouts.labels(pool, route)
+
+    def transaction_duration(self, outcome: TransactionOutcome) -> Histogram:
+        """Find the series of the transactions that ended so."""
+        series = self._transactions.get(outcome)
+        if series is None:
+            series = self._transactions[outcome] = self._metrics.transaction_duration.labels(*self._labels, outcome)
+        return series
+
+    def early_releases(self, cause: ReleaseCause) -> Counter:
+        """Find the series of the early releases by this cause."""
+        series = self._early_releases.get(cause)
+        if series is None:
+            series = self._early_releases[cause] = self._metrics.early_releases.labels(*self._labels, cause)
+        return series
+
+    @property
+    def early_release_saved(self) -> Histogram:
+        """The time that early releases saved."""
+        if self._saved is None:
+            self._saved = self._metrics.early_release_saved.labels(*self._labels)
+        return self._saved

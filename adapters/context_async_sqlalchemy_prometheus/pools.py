@@ -1,0 +1,174 @@
+"""The gauges of the pools: read when they are scraped, never counted up and down."""
+
+import asyncio
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from context_async_sqlalchemy.observer import ObservedPool, PoolReading
+
+from .metrics import POOL_LABEL, STATE_LABEL
+
+REFRESH_SECONDS = 1.0
+"""How old the gauges of another process may be in a scrape, in multiprocess mode."""
+
+_COUNT = (
+    "db_client_connection_count",
+    "The number of connections that are currently in state described by the state label.",
+)
+_MAX = "db_client_connection_max", "The maximum number of open connections allowed."
+_IDLE_MAX = "db_client_connection_idle_max", "The maximum number of idle open connections allowed."
+_PENDING = (
+    "db_client_connection_pending_requests",
+    "The number of current pending requests for an open connection.",
+)
+_NOTHING = PoolReading(used=0, idle=0, pending=0, maximum=0, idle_maximum=0)
+
+
+class Pools:
+    """The pools that are observed now."""
+
+    def __init__(self) -> None:
+        self._pools: list[ObservedPool] = []
+
+    def observe(self, pool: ObservedPool) -> None:
+        """Read this pool too."""
+        if pool not in self._pools:
+            self._pools.append(pool)
+
+    def forget(self, pool: ObservedPool) -> None:
+        """Do not read this pool any more."""
+        if pool in self._pools:
+            self._pools.remove(pool)
+
+    def readings(self) -> dict[str, PoolReading]:
+        """Read all pools; those that share a name are one: an engine that was replaced gives way while it is used."""
+        readings: dict[str, PoolReading] = {}
+        for pool in tuple(self._pools):
+            other, reading = readings.get(pool.name), pool.read()
+            readings[pool.name] = reading if other is None else _together(other, reading)
+        return readings
+
+
+class PoolCollector(Pools, Collector):
+    """Reads the pools at each scrape.
+
+    Args:
+        registry: where it is registered.
+
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        registry.register(self)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Tell the names, so that the registry can refuse to have them twice."""
+        return self._families({})
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Read the pools."""
+        return self._families(self.readings())
+
+    def _families(self, readings: dict[str, PoolReading]) -> Iterable[GaugeMetricFamily]:
+        count = GaugeMetricFamily(*_COUNT, labels=(POOL_LABEL, STATE_LABEL))
+        maximum, idle_maximum, pending = (
+            GaugeMetricFamily(*described, labels=(POOL_LABEL,)) for described in (_MAX, _IDLE_MAX, _PENDING)
+        )
+        for name, reading in readings.items():
+            count.add_metric((name, "idle"), reading.idle)
+            count.add_metric((name, "used"), reading.used)
+            pending.add_metric((name,), reading.pending)
+            if reading.maximum is not None:
+                maximum.add_metric((name,), reading.maximum)
+            if reading.idle_maximum is not None:
+                idle_maximum.add_metric((name,), reading.idle_maximum)
+        return count, maximum, idle_maximum, pending
+
+
+class PoolGauges(Pools):
+    """Writes what the pools of this process are doing where the other processes find it.
+
+    prometheus-client's multiprocess mode sees no collectors, and a scrape is answered by one process for all. So each
+    refreshes its gauges when it is scraped itself, and every ``REFRESH_SECONDS`` for the others.
+
+    Args:
+        registry: where the gauges are registered.
+
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(described: tuple[str, str], *labels: str) -> Gauge:
+            return Gauge(*described, labels, registry=registry, multiprocess_mode="livesum")
+
+        super().__init__()
+        self._count = gauge(_COUNT, POOL_LABEL, STATE_LABEL)
+        # The processes' pools together: their limits add up like what is in use of them.
+        self._maximum, self._idle_maximum, self._pending = (
+            gauge(described, POOL_LABEL) for described in (_MAX, _IDLE_MAX, _PENDING)
+        )
+        self._written: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def observe(self, pool: ObservedPool) -> None:
+        """Read this pool too, from now on every second."""
+        super().observe(pool)
+        self.keep_fresh()
+
+    def forget(self, pool: ObservedPool) -> None:
+        """Do not read this pool any more."""
+        super().forget(pool)
+        self.refresh()
+
+    def keep_fresh(self) -> None:
+        """Have the gauges refreshed every second, if they are not yet and there is a loop that can."""
+        if self._loop is not None and not self._loop.is_closed():
+            return
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+        else:
+            self._refresh_again(self._loop)
+
+    def _refresh_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._pools:
+            loop.call_later(REFRESH_SECONDS, self._refresh_again, loop)
+        else:
+            self._loop = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Write what the pools are doing now."""
+        readings = self.readings()
+        # Series cannot be removed in this mode (prometheus-client 0.26): a pool that is gone has nothing.
+        for name in self._written - readings.keys():
+            self._write(name, _NOTHING)
+        for name, reading in readings.items():
+            self._write(name, reading)
+        self._written.update(readings)
+
+    def _write(self, name: str, reading: PoolReading) -> None:
+        self._count.labels(name, "idle").set(reading.idle)
+        self._count.labels(name, "used").set(reading.used)
+        self._pending.labels(name).set(reading.pending)
+        if reading.maximum is not None:
+            self._maximum.labels(name).set(reading.maximum)
+        if reading.idle_maximum is not None:
+            self._idle_maximum.labels(name).set(reading.idle_maximum)
+
+
+def _together(one: PoolReading, other: PoolReading) -> PoolReading:
+    return PoolReading(
+        one.used + other.used,
+        one.idle + other.idle,
+        one.pending + other.pending,
+        _sum_of_limits(one.maximum, other.maximum),
+        _sum_of_limits(one.idle_maximum, other.idle_maximum),
+    )
+
+
+def _sum_of_limits(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

@@ -1,0 +1,45 @@
+"""Serving metrics from a Sanic application."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic_routing.exceptions import RouteExists
+
+from context_async_sqlalchemy.observer import Observer, exposition_of
+
+
+def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]) -> None:
+    """Add a route for the observer that can be scraped, if there is one.
+
+    Args:
+        app: the application.
+        path: the route's path.
+        observers: those of the application.
+
+    Raises:
+        RuntimeError: the application has a route of this path already. If the other route is added later, Sanic raises
+            its ``RouteExists`` there.
+        ValueError: several observers can be scraped.
+
+    """
+    exposition = exposition_of(observers)
+    if exposition is None:
+        return
+
+    async def scrape(request: Request[Any, Any]) -> HTTPResponse:
+        asked: Any = request.headers
+        # In a thread: rendering some hundred routes takes some ten milliseconds, for which other requests would wait.
+        headers, body = await asyncio.to_thread(
+            exposition.expose, asked.get("accept", ""), asked.get("accept-encoding", "")
+        )
+        return HTTPResponse(body, headers=dict(headers))
+
+    try:
+        app.add_route(scrape, path, methods=("GET", "HEAD"), name="context_async_sqlalchemy_metrics")
+    except RouteExists as error:
+        raise RuntimeError(
+            f"setup_db serves metrics at {path}, but the application has a route there already: give setup_db another "
+            "metrics_path, or metrics_path=None and serve the observer's expose() yourself"
+        ) from error

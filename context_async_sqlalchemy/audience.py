@@ -1,0 +1,159 @@
+"""Who is told: the observers of one application or connection, and the methods that they really have."""
+
+import contextlib
+import logging
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import ParamSpec, TypeVar
+
+from .observer import Observer
+
+logger = logging.getLogger("context_async_sqlalchemy")
+
+ENTRY_POINT_GROUP = "context_async_sqlalchemy.observers"
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# The observers' methods that have failed before, by the observer's id.
+_failed: set[tuple[int, str]] = set()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observation:
+    """What one application wants to know about its connections; :class:`~.lifecycle.Lifecycle` documents it."""
+
+    observers: tuple[Observer, ...] = ()
+    leak_threshold: float | None = None
+    leak_stacks: bool = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to tell, or anything to look for."""
+        return bool(self.observers) or self.leak_threshold is not None
+
+
+class Audience:
+    """All observers of a pool. What is None below, nobody wants to hear: nothing is made for it then.
+
+    Args:
+        observations: those of the applications that use the pool; an observer of several is told once.
+
+    """
+
+    def __init__(self, observations: Iterable[Observation]) -> None:
+        wanted = list(observations)
+        self.observers = {id(observer): observer for each in wanted for observer in each.observers}
+        observers = list(self.observers.values())
+        thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
+        self.leak_threshold = min(thresholds, default=None)
+        self.leak_stacks = any(each.leak_stacks for each in wanted)
+        self.workers_starting = _tell_rarely([observer.workers_starting for observer in observers])
+        self.pool_observed = _tell([observer.pool_observed for observer in observers])
+        self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
+        self.connected = _tell_rarely([observer.connected for observer in observers])
+        self.connection_invalidated = _tell([observer.connection_invalidated for observer in observers])
+        self.context_began = _tell([observer.context_began for observer in observers])
+        self.context_ended = _tell([observer.context_ended for observer in observers])
+        self.checkout_failed = _tell([observer.checkout_failed for observer in observers])
+        self.checkout_ended = _tell([observer.checkout_ended for observer in observers])
+        self.early_release_ended = _tell([observer.early_release_ended for observer in observers])
+        self.nested_checkout = _tell([observer.nested_checkout for observer in observers])
+        self.leak_suspected = _tell([observer.leak_suspected for observer in observers])
+        self.leak_returned = _tell([observer.leak_returned for observer in observers])
+
+
+def installed_observers() -> tuple[Observer, ...]:
+    """Make the observers that installed packages offer by entry points, each a callable without arguments.
+
+    The entry points of this distribution are there whether its extras are installed or not: one that cannot be
+    imported is left out.
+    """
+    observers: list[Observer] = []
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            make = entry.load()
+        except ImportError as error:
+            logger.debug("observer %r is left out: %s", entry.name, error)
+        else:
+            observers.append(make())
+    return tuple(observers)
+
+
+def checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
+    """Return the observers that ``setup_db`` was given.
+
+    Raises:
+        TypeError: one of them is none.
+
+    """
+    checked: list[Observer] = []
+    for candidate in observers:
+        if not isinstance(candidate, Observer):
+            raise TypeError(
+                f"setup_db(observers=...) takes instances of context_async_sqlalchemy.observer.Observer, got "
+                f"{candidate!r}: derive a class from it, and pass an instance"
+            )
+        checked.append(candidate)
+    return tuple(checked)
+
+
+def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:
+    """Make one call of the methods that are overridden; what they raise is logged once and goes no further."""
+    tells = [_guarded(method) for method in methods if _is_overridden(method)]
+    if len(tells) <= 1:
+        return tells[0] if tells else None
+
+    def tell_all(told: T) -> None:
+        for tell in tells:
+            tell(told)
+
+    return tell_all
+
+
+def _tell_rarely(methods: list[Callable[P, None]]) -> Callable[P, None] | None:
+    """Do the same for methods of any signature, at a higher price."""
+    overridden = [method for method in methods if _is_overridden(method)]
+
+    def tell_all(*args: P.args, **kwargs: P.kwargs) -> None:
+        for method in overridden:
+            try:
+                method(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                _log_failure(method, error)
+
+    return tell_all if overridden else None
+
+
+def _is_overridden(method: Callable[..., None]) -> bool:
+    return getattr(method, "__func__", None) is not getattr(Observer, getattr(method, "__name__", ""), method)
+
+
+def _guarded(method: Callable[[T], None]) -> Callable[[T], None]:
+    # One argument by its name: `*args` would cost half as much again, several times for each request.
+    def tell(told: T) -> None:
+        try:
+            method(told)
+        except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+            _log_failure(method, error)
+
+    return tell
+
+
+def _log_failure(method: Callable[..., None], error: Exception) -> None:
+    observer = getattr(method, "__self__", method)
+    name = getattr(method, "__name__", repr(method))
+    key = (id(observer), name)
+    if key in _failed:
+        return
+    _failed.add(key)
+    with contextlib.suppress(TypeError):
+        weakref.finalize(observer, _failed.discard, key)
+    logger.error(
+        "the observer %r failed in %s; this is said once, it is told further on, and the application goes on",
+        observer,
+        name,
+        exc_info=error,
+    )

@@ -1,0 +1,346 @@
+"""The port: what an observer is told about pools, connections, transactions and contexts, in plain records.
+
+All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns`; what is named ``..._seconds`` or
+documented so is in seconds. Records are filled while things happen and complete when an observer gets them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+CheckoutPath = Literal["idle", "new", "queued"]
+"""How a connection was got: it was idle in the pool, it had to be made, or another one's return was waited for."""
+
+TransactionOutcome = Literal["commit", "rollback", "unknown", "lost"]
+"""``unknown``: the COMMIT was interrupted, by a cancellation or a lost connection, and may have happened; one that the
+server has refused is a ``rollback``. ``lost``: the connection went away before."""
+
+ReleaseCause = Literal["commit", "rollback", "close", "headers", "end", "invalidation"]
+"""What gave a connection back: the first four, within an open context, are early releases.
+
+A session's own ``commit()``, ``rollback()`` and ``close()`` count as the library's; ``close()`` of an open
+transaction is a rollback, as SQLAlchemy does not let the two be told apart."""
+
+WaitFailure = Literal["timeout", "cancelled", "error"]
+
+ContextOutcome = Literal["commit", "rollback", "failed", "unused"]
+"""How a context ended; ``failed``: its commit did."""
+
+NO_ROUTE = "none"
+"""The route of what happens in no request: a job, a script."""
+
+UNMATCHED_ROUTE = "unmatched"
+"""The route of all requests that match none: their paths would be labels without bound."""
+
+_NANOSECOND = 1e-9
+
+
+class PoolReading(NamedTuple):
+    """What a pool is doing now; ``maximum`` and ``idle_maximum`` are None for a pool without a limit."""
+
+    used: int
+    idle: int
+    pending: int
+    maximum: int | None
+    idle_maximum: int | None
+
+
+class ObservedPool(Protocol):
+    """A connection pool as an observer sees it; it stays the same object when the engine's pool is replaced."""
+
+    @property
+    def name(self) -> str:
+        """The name of the DBConnect: the value of ``db.client.connection.pool.name``."""
+        ...
+
+    @property
+    def server_address(self) -> str | None:
+        """The host that the engine connects to."""
+        ...
+
+    @property
+    def server_port(self) -> int | None:
+        """The port, where the URL names one."""
+        ...
+
+    @property
+    def database(self) -> str | None:
+        """The name of the database: ``db.namespace``."""
+        ...
+
+    @property
+    def system(self) -> str:
+        """SQLAlchemy's name of the dialect, ``postgresql`` for example: ``db.system.name``."""
+        ...
+
+    def read(self) -> PoolReading:
+        """Read the pool's state now, in any thread; nothing is counted up and down."""
+        ...
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One database transaction: from its first statement to the end of its COMMIT or ROLLBACK."""
+
+    started_at: int
+    ended_at: int = 0
+    statements: int = 0
+    busy: int = 0
+    """Nanoseconds in the driver, COMMIT or ROLLBACK included."""
+    outcome: TransactionOutcome = "lost"
+    error: BaseException | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the transaction took."""
+        return (self.ended_at - self.started_at) * _NANOSECOND
+
+
+@dataclass(slots=True, eq=False)
+class Checkout:
+    """One stay of a connection outside of its pool."""
+
+    pool: ObservedPool
+    context: "ContextRecord | None"
+    asked_at: int
+    taken_at: int = 0
+    released_at: int = 0
+    path: CheckoutPath = "idle"
+    statements: int = 0
+    busy: int = 0
+    """Nanoseconds in the driver."""
+    transactions: list[Transaction] = field(default_factory=list[Transaction])
+    released_by: ReleaseCause = "end"
+    is_early: bool = False
+    """Whether it was an early release: given back, not lost, while its context was open."""
+    error: BaseException | None = None
+    """The last error of a statement, a COMMIT or a ROLLBACK on it."""
+
+    @property
+    def route(self) -> str:
+        """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
+        return NO_ROUTE if self.context is None else self.context.route
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the checkout took: the wait for a connection, and its making if one was made."""
+        return (self.taken_at - self.asked_at) * _NANOSECOND
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long the connection was out of its pool."""
+        return (self.released_at - self.taken_at) * _NANOSECOND
+
+    @property
+    def idle_seconds(self) -> float:
+        """How much of the hold the driver did nothing: what an early release could have given to others."""
+        return max(self.released_at - self.taken_at - self.busy, 0) * _NANOSECOND
+
+
+@dataclass(slots=True)
+class FailedCheckout:
+    """A wait that ended without a connection."""
+
+    pool: ObservedPool
+    context: "ContextRecord | None"
+    asked_at: int
+    ended_at: int
+    failure: WaitFailure
+    error: BaseException
+
+    @property
+    def route(self) -> str:
+        """See :attr:`Checkout.route`."""
+        return NO_ROUTE if self.context is None else self.context.route
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long was waited in vain."""
+        return (self.ended_at - self.asked_at) * _NANOSECOND
+
+
+@dataclass(slots=True)
+class EarlyRelease:
+    """The time for which a context, still open, had given its connection back."""
+
+    checkout: Checkout
+    ended_at: int
+    """When the context took a connection of this pool again, or ended."""
+
+    @property
+    def saved_seconds(self) -> float:
+        """For how long others could have the connection."""
+        return (self.ended_at - self.checkout.released_at) * _NANOSECOND
+
+
+class ContextRecord:
+    """One context that has taken a connection.
+
+    Args:
+        route: its route, or what finds it: some frameworks know it only after their middlewares have run.
+        began_at: when it asked for its first connection.
+        epoch_offset: nanoseconds to add to an instant to have Unix time.
+
+    Attributes:
+        ended_at: when its sessions were closed; 0 before.
+        outcome: how it ended; ``unused`` too if no transaction has run in it.
+        error: what its end failed with.
+        keeps_history: set by an observer in ``context_began`` that needs the three lists; the first ``HISTORY`` of
+            each are kept.
+        notes: what observers keep with the record, each under a key of its own.
+
+    """
+
+    __slots__ = (
+        "_route",
+        "began_at",
+        "checkouts",
+        "early_releases",
+        "ended_at",
+        "epoch_offset",
+        "error",
+        "failed_checkouts",
+        "keeps_history",
+        "notes",
+        "outcome",
+    )
+
+    # Not a dataclass: one is made for each request, and generated default factories would cost it twice as much.
+    def __init__(self, route: str | Callable[[], str], began_at: int, epoch_offset: int) -> None:
+        self._route = route
+        self.began_at = began_at
+        self.epoch_offset = epoch_offset
+        self.ended_at: int = 0
+        self.outcome: ContextOutcome = "unused"
+        self.error: BaseException | None = None
+        self.keeps_history: bool = False
+        self.checkouts: list[Checkout] = []
+        self.failed_checkouts: list[FailedCheckout] = []
+        self.early_releases: list[EarlyRelease] = []
+        self.notes: dict[object, Any] = {}
+
+    @property
+    def route(self) -> str:
+        """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
+        route = self._route
+        if isinstance(route, str):
+            return route
+        found = route()
+        if found != UNMATCHED_ROUTE or self.ended_at:
+            # Unmatched may mean that the router has not run yet.
+            self._route = found
+        return found
+
+
+HISTORY = 100
+"""How many of each kind a context's record keeps: a job that never ends must not grow without bound."""
+
+
+@dataclass(slots=True)
+class NestedCheckout:
+    """A context waits for a connection while it holds one of the same pool: enough of these deadlock the pool."""
+
+    pool: ObservedPool
+    context: ContextRecord
+
+    @property
+    def route(self) -> str:
+        """See :attr:`Checkout.route`."""
+        return self.context.route
+
+
+@dataclass(slots=True)
+class SuspectedLeak:
+    """A connection that has been held for longer than the threshold."""
+
+    checkout: Checkout
+    held_seconds: float
+    holder: str
+    """Where its holder is now, if that is known: a chain of functions and lines."""
+
+
+class Observer:
+    """Is told what happens; override what you need.
+
+    All methods are called in the application's own tasks, so they must be quick and must not await. What they raise
+    is logged, once for each observer and method, and goes no further.
+    """
+
+    def workers_starting(self) -> None:
+        """Hear, in a server's main process, that it is about to start its workers."""
+
+    def pool_observed(self, pool: ObservedPool) -> None:
+        """Hear that an engine was made: its pool is observed from now on."""
+
+    def pool_forgotten(self, pool: ObservedPool) -> None:
+        """Hear that the engine is gone: disposed of for good, or replaced by one of another host."""
+
+    def connected(self, pool: ObservedPool, seconds: float) -> None:
+        """Hear that a connection was opened."""
+
+    def connection_invalidated(self, pool: ObservedPool) -> None:
+        """Hear that a connection was thrown away because of an error on it."""
+
+    def context_began(self, context: ContextRecord) -> None:
+        """Hear that a context asks for its first connection."""
+
+    def context_ended(self, context: ContextRecord) -> None:
+        """Hear that a context that had asked for a connection has ended; its sessions are closed."""
+
+    def checkout_failed(self, failure: FailedCheckout) -> None:
+        """Hear that a wait timed out, was cancelled, or no connection could be made."""
+
+    def checkout_ended(self, checkout: Checkout) -> None:
+        """Hear that a connection was given back, or was lost."""
+
+    def early_release_ended(self, release: EarlyRelease) -> None:
+        """Hear that a context that had given its connection back early takes one again, or ends."""
+
+    def nested_checkout(self, nested: NestedCheckout) -> None:
+        """Hear that a context waits for a second connection of a pool of which it holds one."""
+
+    def leak_suspected(self, leak: SuspectedLeak) -> None:
+        """Hear that a connection is held for longer than the threshold: once for each checkout."""
+
+    def leak_returned(self, leak: SuspectedLeak) -> None:
+        """Hear that a suspected connection came back after all."""
+
+
+@runtime_checkable
+class Exposition(Protocol):
+    """An observer that can be scraped: ``setup_db`` serves it at ``metrics_path``."""
+
+    def expose(self, accept: str, accept_encoding: str) -> tuple[Sequence[tuple[str, str]], bytes]:
+        """Render what was measured.
+
+        Args:
+            accept: the request's Accept header, which chooses the format.
+            accept_encoding: its Accept-Encoding header.
+
+        Returns:
+            The response's headers, and its body.
+
+        """
+        ...
+
+
+def exposition_of(observers: Iterable[Observer]) -> Exposition | None:
+    """Find the observer that can be scraped.
+
+    Args:
+        observers: those of one application.
+
+    Returns:
+        The observer, or None if none of them can be scraped.
+
+    Raises:
+        ValueError: several can, and there is one path.
+
+    """
+    expositions = [observer for observer in observers if isinstance(observer, Exposition)]
+    if len(expositions) > 1:
+        raise ValueError(
+            f"several observers can be scraped, but there is one metrics_path: {expositions!r}. Give setup_db "
+            "metrics_path=None and serve their expose() yourself"
+        )
+    return expositions[0] if expositions else None

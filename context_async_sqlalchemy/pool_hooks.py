@@ -1,0 +1,65 @@
+"""Watches one pool: checkouts, waits for them, and every way in which a connection comes back or is lost.
+
+The class of the live pool is replaced by one that is derived from it: so engines that the application has made can be
+observed, ``dispose()`` keeps it (it makes the new pool by the old one's class), and it can be taken back. Nothing here
+raises into SQLAlchemy: an exception while a connection is given back would lose its place in the pool for ever.
+"""
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import Pool
+
+if TYPE_CHECKING:
+    from .probe import Probe
+
+MARK = "_context_async_sqlalchemy_probe"
+"""The attribute of the derived class that holds its probe."""
+
+
+def observed_class(base: type[Pool], probe: "Probe") -> type[Pool]:
+    """Derive the class of a pool that tells a probe what it does."""
+    base_connect: Any = base.connect
+    base_return: Any = base._do_return_conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    now = perf_counter_ns
+
+    def connect(self: Pool) -> Any:
+        if not probe.is_installed:
+            return base_connect(self)
+        record = None
+        must_wait = False
+        try:
+            must_wait = probe.must_wait(self)
+            record = probe.asked(must_wait)
+        except Exception as error:  # noqa: BLE001 - logged
+            probe.log_failure(error)
+        probe.pending += must_wait
+        asked_at = now()
+        try:
+            fairy = base_connect(self)
+        except BaseException as failure:
+            probe.pending -= must_wait
+            try:
+                probe.failed(self, record, asked_at, failure)
+            except Exception as error:  # noqa: BLE001 - logged; the application gets the failure itself
+                probe.log_failure(error)
+            raise
+        probe.pending -= must_wait
+        try:
+            probe.taken(fairy, record, asked_at, must_wait)
+        except Exception as error:  # noqa: BLE001 - logged
+            probe.log_failure(error)
+        return fairy
+
+    # Whatever the way of a connection out of an application's hands, it ends here: check-in, invalidation, detaching,
+    # garbage collection. The events of a pool do not come in pairs when tasks are cancelled.
+    def _do_return_conn(self: Pool, record: Any) -> None:
+        try:
+            probe.returned(record)
+        except Exception as error:  # noqa: BLE001 - logged
+            probe.log_failure(error)
+        finally:
+            base_return(self, record)
+
+    attributes = {"connect": connect, "_do_return_conn": _do_return_conn, MARK: probe, "__module__": base.__module__}
+    return type(base.__name__, (base,), attributes)

@@ -1,0 +1,286 @@
+"""Watches one engine's pool and dialect, and fills the records of :mod:`~context_async_sqlalchemy.observer`.
+
+The hooks that call it are in :mod:`~context_async_sqlalchemy.pool_hooks` and
+:mod:`~context_async_sqlalchemy.dialect_hooks`.
+"""
+
+import asyncio
+import logging
+import time
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import NullPool, Pool, QueuePool
+
+from .audience import Audience, Observation
+from .current import context_or_none
+from .dialect_hooks import DialectHooks
+from .exhaustion import exhaustion_note
+from .leaks import LeakWatch
+from .observed_context import ObservedContext
+from .observer import FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
+from .open_checkout import OpenCheckout
+from .pool_hooks import MARK, observed_class
+
+if TYPE_CHECKING:
+    from .context import Context
+
+logger = logging.getLogger("context_async_sqlalchemy")
+
+_NANOSECOND = 1e-9
+
+
+class Probe:
+    """An engine's pool, observed.
+
+    Args:
+        engine: the engine; it may be the application's own.
+        name: what the pool is called.
+        audience: who is told.
+
+    """
+
+    def __init__(self, engine: Engine, name: str, audience: Audience) -> None:
+        self.name = name
+        self.audience = audience
+        self.server_address: str | None = engine.url.host
+        self.server_port: int | None = engine.url.port
+        self.database: str | None = engine.url.database
+        self.system: str = engine.dialect.name
+        self.open: dict[int, OpenCheckout] = {}
+        self.pending = 0
+        self.is_installed = True
+        self._engine = engine
+        self._is_queue_pool = isinstance(engine.pool, QueuePool)
+        self._leaks = LeakWatch(self)
+        self._nested_routes: set[str] = set()
+        self._has_failed = False
+        # The dialect's hooks pass on what they find no checkout for, so a failure halfway leaves a working engine.
+        self._dialect_hooks = DialectHooks(engine.dialect, self)
+        self._observed_class = observed_class(type(engine.pool), self)
+        engine.pool.__class__ = self._observed_class
+        # These come with opened and lost connections only. Of the engine, not of the pool: it may be replaced.
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "invalidate", self._invalidated)
+
+    @classmethod
+    def install(cls, engine: Engine, name: str, audience: Audience) -> "Probe | None":
+        """Observe an engine from now on.
+
+        Returns:
+            The probe, or None if another DBConnect observes the same engine, or this one cannot be observed, which
+            is logged.
+
+        """
+        present = getattr(engine.pool, MARK, None)
+        if isinstance(present, Probe) and present.is_installed:
+            return None
+        # One that was removed, and waits for connections that are out still, stays beneath.
+        try:
+            probe = cls(engine, name, audience)
+        except Exception:
+            logger.exception("pool %r cannot be observed: it is used as it is", name)
+            return None
+        if audience.pool_observed is not None:
+            audience.pool_observed(probe)
+        return probe
+
+    def readdress(self, audience: Audience) -> None:
+        """Tell others from now on; those who are new, and those who were told before, hear of it."""
+        before, self.audience = self.audience, audience
+        joined, left = _difference(audience, before), _difference(before, audience)
+        if joined.pool_observed is not None:
+            joined.pool_observed(self)
+        if left.pool_forgotten is not None:
+            left.pool_forgotten(self)
+
+    def remove(self) -> None:
+        """Observe no more; the checkouts that are open are still seen to their end."""
+        if not self.is_installed:
+            return
+        self.is_installed = False
+        if not self.open:
+            self._unhook()
+        if self.audience.pool_forgotten is not None:
+            self.audience.pool_forgotten(self)
+
+    def read(self) -> PoolReading:
+        """Read the pool's state now."""
+        pool = self._engine.pool
+        used = len(self.open)
+        if isinstance(pool, QueuePool):
+            size = pool.size()
+            overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
+            maximum = size + overflow if size > 0 and overflow >= 0 else None
+            return PoolReading(used, _idle(pool), self.pending, maximum, size or None)
+        return PoolReading(used, 0, self.pending, None, 0 if isinstance(pool, NullPool) else None)
+
+    def must_wait(self, pool: Pool) -> bool:
+        """Tell whether a checkout would have to wait for another one's end."""
+        if not self._is_queue_pool:
+            return False
+        queue: Any = pool
+        is_full: bool = -1 < queue._max_overflow <= queue._overflow and queue.checkedin() == 0  # noqa: SLF001 - see `read`
+        return is_full
+
+    def asked(self, must_wait: bool) -> "ObservedContext | None":  # noqa: FBT001 - positional: a hot path
+        """Take down that a checkout begins; return the record of its context."""
+        context = context_or_none()
+        if context is None:
+            return None
+        record = context.record
+        if record is None and not context.has_ended:
+            record = context.record = ObservedContext(context, self.audience)
+        if must_wait and record is not None:
+            self._look_for_nesting(context, record)
+        return record
+
+    def taken(self, fairy: Any, record: ObservedContext | None, asked_at: int, must_wait: bool) -> None:  # noqa: FBT001 - see `asked`
+        """Take down that a checkout has succeeded."""
+        taken_at = perf_counter_ns()
+        info: dict[Any, Any] = fairy._connection_record.record_info  # noqa: SLF001 - the public way costs 0.3 us
+        is_new = info.pop(MARK, False)
+        checkout = OpenCheckout(
+            self, record, asked_at, taken_at, "queued" if must_wait else "new" if is_new else "idle"
+        )
+        checkout.previous = info.get(self)
+        info[self] = checkout
+        self.open[id(checkout)] = checkout
+        if record is not None and record.has_early_releases:
+            record.checkout_began(self, taken_at)
+        if (threshold := self.audience.leak_threshold) is not None:
+            self._leaks.watch(checkout, threshold)
+
+    def failed(self, pool: Pool, record: ObservedContext | None, asked_at: int, error: BaseException) -> None:
+        """Take down that a checkout has failed; let the time-out of an exhausted pool say why."""
+        failure: WaitFailure = "error"
+        ended_at = perf_counter_ns()
+        if isinstance(error, PoolTimeoutError):
+            failure = "timeout"
+            limits = (
+                f"pool size {pool.size()}, overflow {pool.overflow()}" if isinstance(pool, QueuePool) else pool.status()
+            )
+            error.add_note(exhaustion_note(self, self.open.values(), (ended_at - asked_at) * _NANOSECOND, limits))
+        elif isinstance(error, asyncio.CancelledError):
+            failure = "cancelled"
+        failed = FailedCheckout(self, record, asked_at, ended_at, failure, error)
+        if record is not None:
+            record.checkout_failed(failed)
+        if self.audience.checkout_failed is not None:
+            self.audience.checkout_failed(failed)
+
+    def returned(self, entry: Any) -> None:
+        """Take down that a connection goes back to its pool, or is lost."""
+        checkout: OpenCheckout | None = entry.record_info.pop(self, None)
+        while checkout is not None:
+            self._release(checkout)
+            previous, checkout.previous = checkout.previous, None
+            checkout = previous
+        if not self.is_installed and not self.open:
+            self._unhook()
+
+    def log_failure(self, error: Exception) -> None:
+        """Log, once, that the probe itself has failed; the application goes on."""
+        if not self._has_failed:
+            self._has_failed = True
+            logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
+
+    def _release(self, checkout: OpenCheckout) -> None:
+        now = checkout.released_at = perf_counter_ns()
+        self.open.pop(id(checkout), None)
+        if checkout.transaction is not None:
+            checkout.end("lost", now, checkout.error)
+        record = checkout.context
+        if isinstance(record, ObservedContext):
+            context = record.context
+            checkout.released_by, checkout.is_early = _cause(checkout, context)
+            record.checkout_ended(checkout)
+        else:
+            checkout.released_by, _ = _cause(checkout, None)
+        checkout.task = None
+        if checkout.suspected_after:
+            self._leaks.returned(checkout)
+        if self.audience.checkout_ended is not None:
+            self.audience.checkout_ended(checkout)
+
+    def _look_for_nesting(self, context: "Context", record: ObservedContext) -> None:
+        around: set[int] = set()
+        each: Context | None = context
+        while each is not None:
+            if each.record is not None and each.is_open:
+                around.add(id(each.record))
+            each = each.parent
+        if not any(id(checkout.context) in around for checkout in self.open.values()):
+            return
+        if record.route not in self._nested_routes:
+            self._nested_routes.add(record.route)
+            logger.warning(
+                "pool %r: %s waits for a connection while it holds one of the same pool, and the pool has no other "
+                "left: as many of these at once as the pool has connections wait for each other until the time-out. "
+                "Give the first one back (await commit_db_session(connection)) before run_in_new_ctx, db_context or a "
+                "session of your own needs a second, or do all on one session. This is said once for each route",
+                self.name,
+                record.route,
+            )
+        if self.audience.nested_checkout is not None:
+            self.audience.nested_checkout(NestedCheckout(self, record))
+
+    def _connected(self, _dbapi_connection: object, entry: Any) -> None:
+        try:
+            entry.record_info[MARK] = True
+            if self.audience.connected is not None:
+                # With `async_creator` no hook sees the beginning but this, by the wall clock.
+                self.audience.connected(self, max(time.time() - entry.last_connect_time, 0.0))
+        except Exception as error:  # noqa: BLE001 - logged; a listener that raises loses the connection
+            self.log_failure(error)
+
+    def _invalidated(self, _dbapi_connection: object, entry: Any, error: BaseException | None) -> None:
+        try:
+            checkout: OpenCheckout | None = entry.record_info.get(self)
+            if checkout is not None:
+                checkout.is_invalidated = True
+                checkout.error = error or checkout.error
+            if self.audience.connection_invalidated is not None:
+                self.audience.connection_invalidated(self)
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.log_failure(failure)
+
+    def _unhook(self) -> None:
+        pool = self._engine.pool
+        if type(pool) is self._observed_class:
+            pool.__class__ = self._observed_class.__base__  # type: ignore[assignment]
+        self._dialect_hooks.remove()
+        for name, listener in (("connect", self._connected), ("invalidate", self._invalidated)):
+            if event.contains(self._engine, name, listener):
+                event.remove(self._engine, name, listener)
+
+
+def _difference(some: Audience, others: Audience) -> Audience:
+    only = tuple(observer for key, observer in some.observers.items() if key not in others.observers)
+    return Audience([Observation(only)])
+
+
+def _cause(checkout: OpenCheckout, context: "Context | None") -> tuple[ReleaseCause, bool]:
+    """Tell what gave a connection back, and whether early."""
+    is_early = context is not None and context.is_open
+    if checkout.is_invalidated:
+        return "invalidation", False
+    if is_early and context is not None and context.releasing is not None:
+        return context.releasing, context.releasing != "end"
+    if checkout.context is not None and not is_early:
+        return "end", False
+    if not checkout.transactions:
+        return "close", is_early
+    return "commit" if checkout.transactions[-1].outcome in ("commit", "unknown") else "rollback", is_early
+
+
+def _idle(pool: QueuePool) -> int:
+    """Count the open connections in a pool: an invalidated one keeps its place there, without a connection."""
+    queue: Any = pool._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    try:
+        return sum(entry.dbapi_connection is not None for entry in list(queue._queue._queue))  # noqa: SLF001
+    except AttributeError:
+        return pool.checkedin()

@@ -1,0 +1,1 @@
+"""The OpenTelemetry adapter: spans and metrics, from records made by hand and from real requests."""

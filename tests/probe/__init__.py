@@ -1,0 +1,1 @@
+"""The probe: what observers are told, on every driver, under every fault."""

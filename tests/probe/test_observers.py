@@ -1,0 +1,157 @@
+"""Who is told: the observers that are given, or installed; and what happens to those that fail."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sized
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+from aiohttp import web
+from sqlalchemy import text
+
+from context_async_sqlalchemy import audience as audience_module
+from context_async_sqlalchemy import commit_db_session, db_context, run_in_new_ctx, setup_db
+from context_async_sqlalchemy.audience import Audience, Observation
+from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy_aiohttp import LIFECYCLE
+from tests.conformance.statements import run
+from tests.support.connections import connect_to, in_use
+from tests.support.database import Database
+from tests.support.recorder import Recorder
+from tests.support.waiting import until
+
+CALLBACKS = [name for name, member in vars(Observer).items() if callable(member) and not name.startswith("_")]
+
+
+class _BreaksAlways(Observer):
+    pass
+
+
+def _breaking(name: str) -> Any:
+    def broken(_self: Observer, *_args: object) -> None:
+        raise RuntimeError(f"{name} is broken")
+
+    broken.__name__ = name
+    return broken
+
+
+for _name in CALLBACKS:
+    setattr(_BreaksAlways, _name, _breaking(_name))
+
+
+def _one_more(told: Sized) -> Callable[[], bool]:
+    wanted = len(told) + 1
+    return lambda: len(told) == wanted
+
+
+async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_for_each_method(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = connect_to(database.url, pool_size=1)
+    recorder, breaks = Recorder(), _BreaksAlways()
+    lifecycle = Lifecycle([connection], observers=[breaks, recorder], leak_threshold=0.1)
+    for _ in range(2):
+        lifecycle.announce_workers()
+        async with db_context():
+            await run(connection, "SELECT 1")
+            inner = asyncio.create_task(run_in_new_ctx(run, connection, "SELECT 1"))
+            await until(_one_more(recorder.nested), "it waits")
+            inner.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await inner
+            await until(_one_more(recorder.suspected), "a leak is suspected")
+            await commit_db_session(connection)
+            assert connection.engine is not None
+            async with connection.engine.connect() as raw:
+                await raw.execute(text("SELECT 1"))
+                await raw.invalidate()
+        assert in_use(connection) == 0
+        await connection.close()
+    await lifecycle.shut_down()
+    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert sorted(str(record.exc_info and record.exc_info[1]) for record in logged) == sorted(
+        f"{name} is broken" for name in CALLBACKS
+    )
+    assert all(f"failed in {name}" in caplog.text for name in CALLBACKS)
+
+
+async def test_a_failing_observer_does_not_keep_the_others_from_hearing(database: Database) -> None:
+    connection = connect_to(database.url)
+    recorder = Recorder()
+    lifecycle = Lifecycle([connection], observers=[_BreaksAlways(), recorder])
+    async with db_context():
+        await run(connection, "SELECT 1")
+    assert len(recorder.checkouts) == len(recorder.contexts) == 1
+    await lifecycle.shut_down()
+
+
+async def test_an_interruption_in_an_observer_loses_no_place_in_the_pool(database: Database) -> None:
+    class Interrupts(Observer):
+        def checkout_ended(self, checkout: object) -> None:  # noqa: ARG002
+            raise asyncio.CancelledError
+
+    connection = connect_to(database.url, pool_size=1)
+    lifecycle = Lifecycle([connection], observers=[Interrupts()])
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            async with db_context():
+                await run(connection, "SELECT 1")
+        assert in_use(connection) == 0
+    await lifecycle.shut_down()
+
+
+def test_nothing_is_made_for_a_method_that_nobody_has() -> None:
+    class HearsOfCheckouts(Observer):
+        def checkout_ended(self, checkout: object) -> None:
+            """Do nothing."""
+
+    audience = Audience([Observation((HearsOfCheckouts(),))])
+    assert audience.checkout_ended is not None
+    assert all(getattr(audience, name, None) is None for name in CALLBACKS if name != "checkout_ended")
+
+
+def _entry_point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, audience_module.ENTRY_POINT_GROUP)
+
+
+class _Installed(Recorder):
+    pass
+
+
+def make_installed() -> Observer:
+    """Stand in for what a package offers."""
+    return _Installed()
+
+
+def test_the_installed_observers_are_the_default(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "context_async_sqlalchemy")
+    installed = [
+        _entry_point("here", f"{__name__}:make_installed"),
+        _entry_point("extra not installed", "not_installed_package:default_observer"),
+    ]
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        assert group == audience_module.ENTRY_POINT_GROUP
+        return installed
+
+    monkeypatch.setattr(audience_module, "entry_points", entry_points)
+    (observer,) = Lifecycle().observers
+    assert isinstance(observer, _Installed)
+    assert "'extra not installed' is left out" in caplog.text
+    assert Lifecycle(observers=()).observers == ()
+
+
+def test_setup_db_passes_the_observers_on() -> None:
+    app, recorder = web.Application(), Recorder()
+    setup_db(app, [], observers=[recorder])
+    assert app[LIFECYCLE].observers == (recorder,)
+
+
+@pytest.mark.parametrize("wrong", [object(), Recorder])
+def test_an_observer_is_an_instance_of_observer(wrong: object) -> None:
+    with pytest.raises(TypeError, match="takes instances of"):
+        setup_db(web.Application(), [], observers=[wrong])  # type: ignore[list-item]

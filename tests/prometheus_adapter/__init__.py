@@ -1,0 +1,1 @@
+"""The Prometheus adapter: what it measures of records made by hand, and what is served."""
