@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0
+OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
 .PHONY: demo test test-oldest lint types imports check benchmark lock clean
 

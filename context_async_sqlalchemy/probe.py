@@ -269,7 +269,7 @@ def _cause(checkout: OpenCheckout, context: "Context | None") -> tuple[ReleaseCa
     if checkout.is_invalidated:
         return "invalidation", False
     if is_early and context is not None and context.releasing is not None:
-        return context.releasing, True
+        return context.releasing, context.releasing != "end"
     if checkout.context is not None and not is_early:
         return "end", False
     if not checkout.transactions:
