@@ -29,6 +29,7 @@ from .exceptions import (
 )
 from .frameworks import setup_db
 from .published_names import published_name
+from .retry import Retry, is_retryable, retried
 from .run_in_new_context import db_context, run_in_new_ctx
 from .session import (
     atomic_db_session,
@@ -50,6 +51,7 @@ __all__ = [
     "ContextNotInitiatedError",
     "DBConnect",
     "PartialCommitError",
+    "Retry",
     "atomic_db_session",
     "auto_commit_by_status_code",
     "close_all_sessions",
@@ -61,11 +63,13 @@ __all__ = [
     "get_db_session_from_context",
     "init_db_session_ctx",
     "is_context_initiated",
+    "is_retryable",
     "new_non_ctx_atomic_session",
     "new_non_ctx_session",
     "pop_db_session_from_context",
     "put_db_session_to_context",
     "reset_db_session_ctx",
+    "retried",
     "rollback_all_sessions",
     "rollback_db_session",
     "run_in_new_ctx",

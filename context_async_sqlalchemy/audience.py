@@ -61,6 +61,7 @@ class Audience:
         self.checkout_ended = _tell([observer.checkout_ended for observer in observers])
         self.early_release_ended = _tell([observer.early_release_ended for observer in observers])
         self.nested_checkout = _tell([observer.nested_checkout for observer in observers])
+        self.retried = _tell([observer.retried for observer in observers])
         self.leak_suspected = _tell([observer.leak_suspected for observer in observers])
         self.leak_returned = _tell([observer.leak_returned for observer in observers])
 

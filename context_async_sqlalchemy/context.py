@@ -4,9 +4,12 @@ import asyncio
 from contextvars import Token
 from typing import TYPE_CHECKING
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from .connect import DBConnect
+from .context_session import sync_session_of
 from .current import context_or_none
 from .current import current as _current
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
@@ -48,8 +51,10 @@ class Context:
     __slots__ = (
         "_closed",
         "_finisher",
+        "has_committed",
         "has_ended",
         "is_open",
+        "is_retried",
         "lifecycle",
         "owner",
         "parent",
@@ -68,6 +73,10 @@ class Context:
         self.parent = parent
         self.sessions: dict[DBConnect, AsyncSession] = {}
         self.rollback_only = False
+        # Something of it is committed, or may be: it cannot be run again.
+        self.has_committed = False
+        # Whether what runs in it now is run again if the database refuses it.
+        self.is_retried = False
         # What observers are told; made at the first checkout, if there is an observer.
         self.record: ObservedContext | None = None
         # By what connections are given back at this moment, where their transactions' outcome does not tell.
@@ -104,6 +113,8 @@ class Context:
         if not self.is_open:
             self.require_open()
         self.sessions[connect] = session
+        if self.is_retried:
+            self._watch(session)
         if self.lifecycle.tracks_contexts:
             self.lifecycle.live.add(self)
 
@@ -117,6 +128,36 @@ class Context:
     def transactions(self) -> Work:
         """Return the sessions that are in a transaction, in the order of their first use."""
         return [(connect, session) for connect, session in self.sessions.items() if session.in_transaction()]
+
+    @property
+    def response_has_begun(self) -> bool:
+        """Whether a part of the response has been sent; a context that belongs to no request has none."""
+        return False
+
+    def note_commit(self) -> None:
+        """Take down that something of it is committed, or may be; it is also a part of what is retried around it."""
+        self.has_committed = True
+        around = self.parent
+        while around is not None:
+            if around.is_retried:
+                around.has_committed = True
+            around = around.parent
+
+    def watch_commits(self) -> None:
+        """Begin what is retried: from now on a session's own ``commit()`` counts too."""
+        self.is_retried = True
+        for session in self.sessions.values():
+            self._watch(session)
+
+    def _watch(self, session: AsyncSession) -> None:
+        sync_session = sync_session_of(session)
+        if sync_session is not None:
+            event.listen(sync_session, "after_commit", self._session_committed)
+
+    def _session_committed(self, session: Session) -> None:
+        # SQLAlchemy says so of a SAVEPOINT too.
+        if not session.in_nested_transaction():
+            self.note_commit()
 
     def require_open(self) -> None:
         """Raise ContextClosedError if the context has ended, or is ended now by another task."""
@@ -176,7 +217,7 @@ def make_current(context: Context) -> Token[Context | None]:
     return _current.set(context)
 
 
-def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
+def open_context_for(owner: object, lifecycle: Lifecycle, context_class: type[Context] = Context) -> Context | None:
     """Open a context for a framework's request in the request's own task, and never leave it.
 
     What outlives the request finds the ended context, and is told so.
@@ -184,6 +225,7 @@ def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
     Args:
         owner: the request.
         lifecycle: how the context ends.
+        context_class: what is opened.
 
     Returns:
         The context, or None if one is open for this request already: a parent application's.
@@ -191,11 +233,11 @@ def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
     """
     current = _current.get()
     if current is None:
-        context = Context(lifecycle, None, owner)
+        context = context_class(lifecycle, None, owner)
     elif current.owner is owner:
         return None
     else:
-        context = Context(lifecycle, current, owner)
+        context = context_class(lifecycle, current, owner)
     _current.set(context)
     return context
 

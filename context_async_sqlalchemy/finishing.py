@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection, RootTransaction, Transaction
-from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -164,12 +164,14 @@ async def _commit_each(
     if lifecycle.has_commit_hooks:
         context.adopt_finisher()
     for position, (connect, session) in enumerate(work):
-        completion.is_interrupted = False
+        completion.is_interrupted = has_begun = False
         lifecycle.commit_watch.enter(completion)
         try:
             if before_commit is not None:
                 await before_commit(session)
+            has_begun = True
             await session.commit()
+            context.note_commit()
             if lifecycle.after_commit is not None:
                 await lifecycle.after_commit(session)
                 if session.in_transaction():
@@ -177,6 +179,8 @@ async def _commit_each(
                     await session.commit()
         except BaseException as failure:
             lifecycle.commit_watch.leave(completion)
+            if has_begun and not _is_refusal(failure):
+                context.note_commit()
             error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
             await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
             if position > 0:
@@ -186,6 +190,11 @@ async def _commit_each(
                 raise
             raise error from failure
         lifecycle.commit_watch.leave(completion)
+
+
+def _is_refusal(failure: BaseException) -> bool:
+    """Tell whether a COMMIT is known not to have taken effect: the server has answered."""
+    return isinstance(failure, DBAPIError) and not failure.connection_invalidated
 
 
 async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:

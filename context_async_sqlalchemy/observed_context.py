@@ -15,6 +15,7 @@ from .observer import (
     Checkout,
     ContextRecord,
     EarlyRelease,
+    FailedAttempt,
     FailedCheckout,
     ObservedPool,
     TransactionOutcome,
@@ -35,7 +36,7 @@ class ObservedContext(ContextRecord):
 
     """
 
-    __slots__ = ("_audience", "_early", "_last_transaction", "context")
+    __slots__ = ("_audience", "_early", "_failed_pool", "_last_transaction", "context")
 
     def __init__(self, context: "Context", audience: Audience) -> None:
         began_at = perf_counter_ns()
@@ -45,6 +46,8 @@ class ObservedContext(ContextRecord):
         # Its checkouts that were given back while it is open, and no other taken since.
         self._early: list[Checkout] | None = None
         self._last_transaction: TransactionOutcome | None = None
+        # That of the last checkout with an error.
+        self._failed_pool: ObservedPool | None = None
         if audience.context_began is not None:
             audience.context_began(self)
 
@@ -66,6 +69,8 @@ class ObservedContext(ContextRecord):
         """Keep what is needed at the context's end."""
         if checkout.transactions:
             self._last_transaction = checkout.transactions[-1].outcome
+        if checkout.error is not None:
+            self._failed_pool = checkout.pool
         if checkout.is_early:
             if self._early is None:
                 self._early = []
@@ -77,6 +82,11 @@ class ObservedContext(ContextRecord):
         """Keep a wait in vain."""
         if self.keeps_history and len(self.failed_checkouts) < HISTORY:
             self.failed_checkouts.append(failure)
+
+    def attempt_failed(self, sqlstate: str, attempt: int, error: BaseException) -> None:
+        """Tell that what runs in the context, or ran in it, is run again."""
+        if self._audience.retried is not None:
+            self._audience.retried(FailedAttempt(self._failed_pool, self, sqlstate, attempt, error))
 
     def commit_failed(self, error: BaseException) -> None:
         """Take down that the commit at the end has raised; a cancellation while it succeeded is no failure."""

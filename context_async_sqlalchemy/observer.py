@@ -250,6 +250,25 @@ class NestedCheckout:
 
 
 @dataclass(slots=True)
+class FailedAttempt:
+    """A run of a function that the database has refused, and that is run again."""
+
+    pool: ObservedPool | None
+    """Whose connection it was; None if that is not known."""
+    context: ContextRecord
+    sqlstate: str
+    """``40001``: a serialization failure; ``40P01``: a deadlock."""
+    attempt: int
+    """The number of the run that has failed, from 1."""
+    error: BaseException
+
+    @property
+    def route(self) -> str:
+        """See :attr:`Checkout.route`."""
+        return self.context.route
+
+
+@dataclass(slots=True)
 class SuspectedLeak:
     """A connection that has been held for longer than the threshold."""
 
@@ -298,6 +317,9 @@ class Observer:
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
         """Hear that a context waits for a second connection of a pool of which it holds one."""
+
+    def retried(self, attempt: FailedAttempt) -> None:
+        """Hear that a function is run again, after a serialization failure or a deadlock."""
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         """Hear that a connection is held for longer than the threshold: once for each checkout."""

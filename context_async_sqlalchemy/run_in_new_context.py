@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
-from .context import leave_context, open_context
+from .context import Context, current_context, leave_context, open_context
 from .finishing import finish
+from .retry import Retry, may_run_again, pause
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,13 +35,27 @@ async def db_context() -> AsyncGenerator[None]:
         leave_context(token)
 
 
-async def run_in_new_ctx(callable_func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+@overload
+async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any, retry: Retry, **kwargs: Any) -> T: ...
+
+
+@overload
+async def run_in_new_ctx(callable_func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
+async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
     """Run a function in a context of its own: committed when it returns, rolled back when it raises.
 
     Args:
         callable_func: the coroutine function; ``db_session`` gives it sessions of its own.
         args: its positional arguments.
-        kwargs: its keyword arguments.
+        kwargs: its keyword arguments, but for ``retry``: with a :class:`Retry` the function is run again, each time
+            in a fresh context, when a statement of it or its COMMIT meets a serialization failure or a deadlock and
+            nothing of the context has been committed before. A ``retry`` of another type is the function's own.
+
+    Raises:
+        Exception: what the function or a failing commit raised; an error that could have been retried, and was not,
+            has a note that says why.
 
     Example::
 
@@ -48,7 +63,28 @@ async def run_in_new_ctx(callable_func: Callable[P, Awaitable[T]], *args: P.args
             run_in_new_ctx(load_orders, user_id),
             run_in_new_ctx(load_invoices, user_id),
         )
+        await run_in_new_ctx(transfer, source, target, amount, retry=Retry(attempts=5))
 
     """
+    retry = kwargs.get("retry")
+    if isinstance(retry, Retry):
+        del kwargs["retry"]
+        return await _run_again(retry, callable_func, *args, **kwargs)
     async with db_context():
         return await callable_func(*args, **kwargs)
+
+
+async def _run_again(retry: Retry, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    attempt = 1
+    while True:
+        context: Context | None = None
+        try:
+            async with db_context():
+                context = current_context()
+                context.watch_commits()
+                return await function(*args, **kwargs)
+        except Exception as error:
+            if context is None or not may_run_again(context, retry, attempt, error):
+                raise
+        await pause(retry.delay(attempt))
+        attempt += 1

@@ -4,10 +4,21 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.context import context_of, open_context_for
+from context_async_sqlalchemy.context import Context, context_of, open_context_for
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.routes import route_name
+
+
+class RequestContext(Context):
+    """The context of a request."""
+
+    __slots__ = ()
+
+    @property
+    def response_has_begun(self) -> bool:
+        """Whether a part of the response has been sent."""
+        return isinstance(self.owner, web.Request) and self.owner.writer.output_size > 0
 
 
 def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
@@ -19,7 +30,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
     @web.middleware
     async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
         # aiohttp runs each request in a task, so in a contextvars.Context, of its own.
-        context = open_context_for(request, lifecycle)
+        context = open_context_for(request, lifecycle, RequestContext)
         if context is None:
             return await handler(request)
         try:

@@ -42,6 +42,11 @@ class RequestContext(Context):
         self.failure: Exception | None = None
         self._released_stand_ins: Work = []
 
+    @property
+    def response_has_begun(self) -> bool:
+        """Whether a part of the response has been sent."""
+        return self.is_started
+
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application's, after the release where one is due."""
         if message["type"] == "http.response.start":

@@ -1,7 +1,7 @@
 """The measurements as OpenTelemetry metrics.
 
 Names: semantic conventions 1.44, docs/db/database-metrics.md; ``db.session.*``, and the attributes ``route``,
-``outcome`` and ``by``, are ours. In Prometheus' form they are those of the Prometheus adapter.
+``outcome``, ``by`` and ``sqlstate``, are ours. In Prometheus' form they are those of the Prometheus adapter.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ from context_async_sqlalchemy.observer import (
     Checkout,
     ContextRecord,
     EarlyRelease,
+    FailedAttempt,
     FailedCheckout,
     NestedCheckout,
     ObservedPool,
@@ -62,6 +63,9 @@ class Metrics:
             "db.session.nested_checkouts",
             "{checkout}",
             "Waits of contexts that already held a connection of the same pool.",
+        )
+        self._retries = count(
+            "db.session.retries", "{retry}", "Functions run again after a serialization failure or a deadlock."
         )
         self._leaks = count("db.session.leaks_suspected", "{connection}", "Connections held beyond the threshold.")
         self._cancelled = count("db.session.waits_cancelled", "{wait}", "Waits that were cancelled.")
@@ -118,6 +122,11 @@ class Metrics:
     def nested_checkout(self, nested: NestedCheckout) -> None:
         """Count it."""
         self._nested.add(1, {POOL_NAME: nested.pool.name, "route": nested.route})
+
+    def retried(self, attempt: FailedAttempt) -> None:
+        """Count the attempt that is made again."""
+        pool = "unknown" if attempt.pool is None else attempt.pool.name
+        self._retries.add(1, {POOL_NAME: pool, "route": attempt.route, "sqlstate": attempt.sqlstate})
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         """Count it."""

@@ -10,6 +10,7 @@ from context_async_sqlalchemy.observer import (
     Checkout,
     ContextRecord,
     EarlyRelease,
+    FailedAttempt,
     FailedCheckout,
     NestedCheckout,
     ObservedPool,
@@ -92,6 +93,11 @@ class OpenTelemetryObserver(Observer):
         """Count a wait of a context that holds a connection already."""
         if self._metrics is not None:
             self._metrics.nested_checkout(nested)
+
+    def retried(self, attempt: FailedAttempt) -> None:
+        """Count an attempt that is made again."""
+        if self._metrics is not None:
+            self._metrics.retried(attempt)
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         """Count a connection that is held for long."""

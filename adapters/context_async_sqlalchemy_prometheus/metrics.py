@@ -88,6 +88,12 @@ class Metrics:
             "Waits for a connection while holding another one of the same pool: enough of them deadlock it.",
             *of_route,
         )
+        self.retries = counter(
+            "db_session_retries",
+            "Functions run again after a serialization failure (40001) or a deadlock (40P01).",
+            *of_route,
+            "sqlstate",
+        )
         self.leaks_suspected = counter(
             "db_session_leaks_suspected", "Connections held for longer than the leak threshold.", POOL_LABEL
         )

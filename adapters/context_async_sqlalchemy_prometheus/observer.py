@@ -12,6 +12,7 @@ from context_async_sqlalchemy.observer import (
     ContextOutcome,
     ContextRecord,
     EarlyRelease,
+    FailedAttempt,
     FailedCheckout,
     NestedCheckout,
     ObservedPool,
@@ -145,6 +146,11 @@ class PrometheusObserver(Observer):
     def nested_checkout(self, nested: NestedCheckout) -> None:
         """Count the wait."""
         self._of_route(nested.pool, nested.route).nested_checkouts.inc()
+
+    def retried(self, attempt: FailedAttempt) -> None:
+        """Count the attempt that is made again."""
+        pool = "unknown" if attempt.pool is None else attempt.pool.name
+        self._metrics.retries.labels(pool, attempt.route, attempt.sqlstate).inc()
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         """Count the connection."""

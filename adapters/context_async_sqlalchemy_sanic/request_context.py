@@ -29,6 +29,8 @@ AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]
 Send = Callable[..., Awaitable[None]]
 
+_WEBSOCKET_SCHEMES = ("ws", "wss")
+
 
 class RequestContext(Context):
     """A context that releases its connections before the headers of its request's response are sent.
@@ -46,6 +48,12 @@ class RequestContext(Context):
         super().__init__(lifecycle, None, request)
         self._task: RequestTask | None = task
         task.add_done_callback(self._end_with_the_task)
+
+    @property
+    def response_has_begun(self) -> bool:
+        """Whether a part of the response has been sent; the handler of a websocket runs after the handshake."""
+        request: Any = self.owner
+        return request is not None and (headers_are_out(request) or request.scheme in _WEBSOCKET_SCHEMES)
 
     def put(self, connect: DBConnect, session: AsyncSession) -> None:
         """Take a session over; with the first one, watch for the headers."""

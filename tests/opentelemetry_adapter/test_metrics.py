@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from context_async_sqlalchemy.observer import NestedCheckout, PoolReading, SuspectedLeak
+from context_async_sqlalchemy.observer import FailedAttempt, NestedCheckout, PoolReading, SuspectedLeak
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 
 from .records import Pool, checkout, context, early_release, failed, tell_all, transaction
@@ -98,6 +98,7 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
         failed(record, pool, 1.0, 2.0, "cancelled", error=asyncio.CancelledError()),
     )
     observer.nested_checkout(NestedCheckout(pool, record))
+    observer.retried(FailedAttempt(pool, record, "40001", 1, TimeoutError()))
     observer.leak_suspected(SuspectedLeak(early, 60.0, "somewhere"))
     observer.leak_returned(SuspectedLeak(early, 61.0, "somewhere"))
     assert {name: (metric.unit, _kind(metric)) for name, metric in metrics.collect().items()} == {
@@ -115,6 +116,7 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
         "db.session.early_releases": ("{release}", "counter"),
         "db.session.statements": ("{statement}", "counter"),
         "db.session.nested_checkouts": ("{checkout}", "counter"),
+        "db.session.retries": ("{retry}", "counter"),
         "db.session.leaks_suspected": ("{connection}", "counter"),
         "db.session.waits_cancelled": ("{wait}", "counter"),
         "db.session.invalidations": ("{connection}", "counter"),
@@ -204,6 +206,16 @@ def test_waits_in_vain_are_in_the_wait_time_and_counted_by_their_reason(
     assert metrics.numbers("db.session.waits_cancelled") == {_labels(): 1}
     waits = metrics.histogram("db.client.connection.wait_time")[_labels(route="none")]
     assert (waits.count, waits.sum) == (3, 32.5)
+
+
+def test_a_retry_is_counted_by_its_sqlstate(metrics: Metrics, observer: OpenTelemetryObserver) -> None:
+    record = context(route="POST /orders")
+    observer.retried(FailedAttempt(Pool(), record, "40001", 1, TimeoutError()))
+    observer.retried(FailedAttempt(None, record, "40P01", 2, TimeoutError()))
+    assert metrics.numbers("db.session.retries") == {
+        _labels(route="POST /orders", sqlstate="40001"): 1,
+        _labels("unknown", route="POST /orders", sqlstate="40P01"): 1,
+    }
 
 
 def test_without_a_meter_provider_nothing_is_measured() -> None:

@@ -10,6 +10,7 @@ from context_async_sqlalchemy.observer import (
     NO_ROUTE,
     UNMATCHED_ROUTE,
     EarlyRelease,
+    FailedAttempt,
     NestedCheckout,
     PoolReading,
     SuspectedLeak,
@@ -57,6 +58,7 @@ def _order_that_releases_early(observer: PrometheusObserver, pool: FakePool) -> 
     observer.checkout_ended(first)
     observer.early_release_ended(EarlyRelease(first, first.released_at + 3_000_000_000))
     observer.checkout_ended(checkout(pool, context, transaction(5), transaction(7, "rollback"), wait=700, hold=12))
+    observer.retried(FailedAttempt(pool, context, "40001", 1, TimeoutError()))
     observer.context_ended(context)
 
 

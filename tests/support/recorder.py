@@ -4,6 +4,7 @@ from context_async_sqlalchemy.observer import (
     Checkout,
     ContextRecord,
     EarlyRelease,
+    FailedAttempt,
     FailedCheckout,
     NestedCheckout,
     ObservedPool,
@@ -27,6 +28,7 @@ class Recorder(Observer):
         self.checkouts: list[Checkout] = []
         self.early: list[EarlyRelease] = []
         self.nested: list[NestedCheckout] = []
+        self.retries: list[FailedAttempt] = []
         self.suspected: list[SuspectedLeak] = []
         self.returned: list[SuspectedLeak] = []
 
@@ -62,6 +64,9 @@ class Recorder(Observer):
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
         self.nested.append(nested)
+
+    def retried(self, attempt: FailedAttempt) -> None:
+        self.retries.append(attempt)
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         self.suspected.append(leak)

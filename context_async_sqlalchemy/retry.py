@@ -1,0 +1,212 @@
+"""Running a function again when the database has refused its transaction: serialization failures and deadlocks."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+
+from .auto_commit import commit_all_sessions, rollback_all_sessions
+from .context import Context, current_context
+from .context_session import sync_session_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+"""``serialization_failure`` and ``deadlock_detected`` (PostgreSQL, appendix A; CockroachDB and YugabyteDB use the
+same): the server has rolled the transaction back, and the same one may succeed next time."""
+
+_STATUSES = range(100, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a function is run, and how long is waited in between.
+
+    Before attempt n + 1 it waits a random time between 0 and ``base_delay * 2 ** (n - 1)``, at most ``max_delay``
+    (full jitter: whoever met in a conflict should not meet again).
+
+    Args:
+        attempts: how often the function is run at most, the first time included.
+        base_delay: seconds.
+        max_delay: seconds.
+
+    Raises:
+        ValueError: ``attempts`` is less than 1, or a delay is negative.
+
+    """
+
+    attempts: int = 3
+    base_delay: float = 0.02
+    max_delay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.base_delay < 0 or self.max_delay < 0:
+            raise ValueError(
+                f"Retry needs at least one attempt, and delays in seconds that are not negative: got {self!r}"
+            )
+
+    def delay(self, attempt: int) -> float:
+        """Choose how many seconds to wait after a failed attempt; the first one is number 1."""
+        # 2.0 ** 1024 would overflow; no delay needs more doublings than these.
+        longest = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 60))
+        return random.uniform(0, longest)  # noqa: S311 - no secret
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of a database's error, or None for any other.
+
+    Drivers call it ``sqlstate`` (asyncpg, psycopg) or ``pgcode`` (psycopg2 and its followers). SQLAlchemy's adapter
+    for asyncpg raises an error of its own ``from`` the driver's.
+    """
+    cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else None
+    while cause is not None:
+        for name in ("sqlstate", "pgcode"):
+            sqlstate: object = getattr(cause, name, None)
+            if isinstance(sqlstate, str) and sqlstate:
+                return sqlstate
+        cause = cause.__cause__
+    return None
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether the same transaction, run again, may succeed: a serialization failure or a deadlock.
+
+    Args:
+        error: what a statement or a commit has raised. An exception that the application has made of it is not
+            retryable: it is an answer.
+
+    """
+    return sqlstate_of(error) in RETRYABLE_SQLSTATES
+
+
+def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
+    """Make a function of a request run again when its transaction meets a serialization failure or a deadlock.
+
+    The function is a unit of work of its own: it must find no open transaction, and what it has done is committed
+    when it returns, as a serialization failure may show as late as the COMMIT. If it returns a response whose status
+    does not commit, or after ``set_rollback()``, nothing is committed. Between two attempts the context's sessions
+    are rolled back and hold no connection. Called by another such function, or in ``run_in_new_ctx(retry=...)``, it
+    is a part of that one.
+
+    It is not run again if a part of the context has been committed already or the response has begun: the error then
+    has a note that says so.
+
+    Args:
+        retry: how often, and how long to wait.
+
+    Raises:
+        sqlalchemy.exc.InvalidRequestError: a transaction is open at the call: it would be rolled back with the first
+            attempt, and not be done again.
+        ContextNotInitiatedError: no context is open.
+        ContextClosedError: the context has ended.
+
+    Example::
+
+        @retried(Retry(attempts=5))
+        async def transfer(source: int, target: int, amount: int) -> None:
+            session = await db_session(connection)
+            ...
+
+    """
+
+    def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        @wraps(function)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            context = current_context()
+            context.require_open()
+            if context.is_retried:
+                return await function(*args, **kwargs)
+            _require_no_transaction(context, getattr(function, "__qualname__", repr(function)))
+            rollback_only = context.rollback_only
+            context.watch_commits()
+            attempt = 1
+            try:
+                while True:
+                    try:
+                        result = await function(*args, **kwargs)
+                        if _commits(context, result):
+                            await commit_all_sessions()
+                    except Exception as error:
+                        if not is_retryable(error):
+                            raise
+                        await rollback_all_sessions()
+                        if not may_run_again(context, retry, attempt, error):
+                            raise
+                    else:
+                        return result
+                    await pause(retry.delay(attempt))
+                    attempt += 1
+                    # A set_rollback() of the failed attempt is not one of the next.
+                    context.rollback_only = rollback_only
+            finally:
+                context.is_retried = False
+
+        return run
+
+    return decorate
+
+
+def may_run_again(context: Context, retry: Retry, attempt: int, error: Exception) -> bool:
+    """Tell whether a function may be run again after an error; tell observers if so, else add to the error why not.
+
+    Args:
+        context: in which the attempt was made, rolled back by now.
+        retry: how often.
+        attempt: the number of the attempt that has failed, from 1.
+        error: what it has raised.
+
+    """
+    sqlstate = sqlstate_of(error)
+    if sqlstate is None or sqlstate not in RETRYABLE_SQLSTATES:
+        return False
+    if context.has_committed:
+        error.add_note(
+            "not run again: a part of its context is committed already, or may be (commit_db_session, "
+            "atomic_db_session, a session's own commit(), a context within it, the headers of a stream), and would be "
+            "done twice. Let what is to be retried come before, or give it a context of its own: "
+            "run_in_new_ctx(function, ..., retry=Retry())"
+        )
+        return False
+    if context.response_has_begun:
+        error.add_note(
+            "not run again: the response has begun, and what was sent would be sent twice. Let what is to be retried "
+            "come before, or give it a context of its own: run_in_new_ctx(function, ..., retry=Retry())"
+        )
+        return False
+    if attempt >= retry.attempts:
+        error.add_note(f"not run again: this was attempt {attempt} of {retry.attempts}")
+        return False
+    if context.record is not None:
+        context.record.attempt_failed(sqlstate, attempt, error)
+    return True
+
+
+async def pause(seconds: float) -> None:
+    """Wait between two attempts."""
+    await asyncio.sleep(seconds)
+
+
+def _require_no_transaction(context: Context, name: str) -> None:
+    # A stand-in, a mock, says for ever that it is in a transaction.
+    used = [connect for connect, session in context.transactions() if sync_session_of(session) is not None]
+    if used:
+        raise InvalidRequestError(
+            f"{name} is retried, and a transaction is open already on {', '.join(repr(each.name) for each in used)}: "
+            "its work would be rolled back with the first attempt, and not be done again. End it before "
+            "(close_db_session after reading; commit_db_session, which forgoes the retry), let the retried function "
+            "do that work too, or give the function a context of its own: run_in_new_ctx(function, ..., retry=Retry())"
+        )
+
+
+def _commits(context: Context, result: object) -> bool:
+    """Tell whether what a function returns lets it commit: a handler's response may be an error."""
+    for name in ("status", "status_code"):
+        status: object = getattr(result, name, None)
+        if isinstance(status, int) and status in _STATUSES:
+            return context.lifecycle.commit_on(status)
+    return True
