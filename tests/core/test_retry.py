@@ -158,7 +158,11 @@ async def test_attempts_are_bounded_and_waits_grow_and_are_random(
     assert raised.value.__notes__ == ["not run again: this was attempt 4 of 4"]
     assert [0 <= pause <= longest for pause, longest in zip(pauses, (1, 2, 3), strict=True)] == [True] * 3
     assert len(set(pauses)) == 3
-    monkeypatch.setattr("random.uniform", lambda _shortest, longest: longest)
+
+    def longest_of(_shortest: float, longest: float) -> float:
+        return longest
+
+    monkeypatch.setattr("random.uniform", longest_of)
     retry = Retry(attempts=10_000, base_delay=1, max_delay=3)
     assert [retry.delay(attempt) for attempt in (1, 2, 3, 9999)] == [1, 2, 3, 3]
 
