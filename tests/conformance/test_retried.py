@@ -8,10 +8,8 @@ from context_async_sqlalchemy import DBConnect, Retry, commit_db_session, db_con
 from tests.conformance.driver import Exchange, Reply
 from tests.conformance.service import Service
 from tests.conformance.statements import run, write
+from tests.support.database import CONFLICT
 from tests.support.recorder import Recorder
-
-# As PostgreSQL raises it.
-CONFLICT = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$"
 
 
 class Function:

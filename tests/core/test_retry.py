@@ -29,13 +29,10 @@ from context_async_sqlalchemy import (
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
-from tests.support.database import FAILING_COMMIT, Database
+from tests.support.database import CONFLICT, FAILING_COMMIT, Database
 from tests.support.recorder import Recorder
 
 Run = Callable[[Callable[[], Awaitable[None]], Retry], Awaitable[None]]
-
-# As PostgreSQL raises it.
-CONFLICT = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$"
 
 
 @pytest.fixture

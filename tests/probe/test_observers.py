@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from context_async_sqlalchemy import Retry, commit_db_session, db_context, run_in_new_ctx, setup_db
 from context_async_sqlalchemy import audience as audience_module
-from context_async_sqlalchemy import commit_db_session, db_context, run_in_new_ctx, setup_db
 from context_async_sqlalchemy.audience import Audience, Observation
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
 from tests.conformance.statements import run
 from tests.support.connections import connect_to, in_use
-from tests.support.database import Database
+from tests.support.database import CONFLICT, Database
 from tests.support.recorder import Recorder
 from tests.support.waiting import until
 
@@ -67,6 +68,8 @@ async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_fo
             async with connection.engine.connect() as raw:
                 await raw.execute(text("SELECT 1"))
                 await raw.invalidate()
+        with pytest.raises(DBAPIError, match="conflict"):
+            await run_in_new_ctx(run, connection, CONFLICT, retry=Retry(attempts=2, base_delay=0))
         assert in_use(connection) == 0
         await connection.close()
     await lifecycle.shut_down()

@@ -28,6 +28,9 @@ SCHEMA = (
 FAILING_COMMIT = "INSERT INTO unique_notes VALUES ('twice'), ('twice')"
 """Succeeds as a statement; the COMMIT after it fails by the deferred constraint."""
 
+CONFLICT = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$"
+"""Fails as a statement of a transaction that the server refuses because of another one."""
+
 SLOW_COMMIT_STATEMENT = "INSERT INTO slow_notes VALUES ('slow')"
 """Succeeds as a statement; the COMMIT after it waits while the gate is shut."""
 
