@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import DBConnect, Retry, commit_db_session, db_context, retried
 from tests.conformance.driver import Exchange, Reply
@@ -138,3 +140,33 @@ async def test_the_status_of_a_retried_handler_decides(service: Service, status:
     async with service.running(handler) as client:
         assert (await client.get())[0] == status
     assert await service.database.notes() == kept
+
+
+async def test_headers_whose_commit_was_refused_have_not_left(service: Service) -> None:
+    refused: list[AsyncSession] = []
+    runs: list[None] = []
+
+    async def refuse_once(session: AsyncSession) -> None:
+        if not refused:
+            refused.append(session)
+            await session.execute(text(CONFLICT))
+
+    async def handler(exchange: Exchange) -> None:
+        @retried(Retry(base_delay=0))
+        async def answer() -> None:
+            runs.append(None)
+            await write(service.connection, f"run {len(runs)}")
+            stream = await exchange.stream()
+            await stream.write(b"whole")
+
+        await answer()
+
+    async with service.running(handler, before_commit=refuse_once) as client:
+        status, body = await client.get()
+    # Sanic does not let a request be answered by a second stream; that is an error, and nothing is kept.
+    if service.driver.name == "sanic":
+        assert status == 500
+        assert await service.database.notes() == []
+    else:
+        assert (status, body) == (200, "whole")
+        assert await service.database.notes() == ["run 2"]
