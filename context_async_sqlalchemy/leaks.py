@@ -47,7 +47,10 @@ class LeakWatch:
             loop.call_later(threshold, self._look, loop)
 
     def returned(self, checkout: OpenCheckout) -> None:
-        """Say that a suspected connection has come back."""
+        """Let go of the task; say so if a suspected connection has come back."""
+        checkout.task = None
+        if not checkout.suspected_after:
+            return
         held = checkout.held_for(checkout.released_at)
         logger.warning(
             "pool %r: the connection suspected to be leaked by %s came back after %.2f s",

@@ -8,7 +8,7 @@ raises into SQLAlchemy: an exception while a connection is given back would lose
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import Pool, QueuePool
 
 if TYPE_CHECKING:
     from .probe import Probe
@@ -22,14 +22,17 @@ def observed_class(base: type[Pool], probe: "Probe") -> type[Pool]:
     base_connect: Any = base.connect
     base_return: Any = base._do_return_conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     now = perf_counter_ns
+    is_queue_pool = issubclass(base, QueuePool)
 
-    def connect(self: Pool) -> Any:
+    def connect(self: Any) -> Any:
         if not probe.is_installed:
             return base_connect(self)
         record = None
         must_wait = False
         try:
-            must_wait = probe.must_wait(self)
+            if is_queue_pool and -1 < self._max_overflow <= self._overflow:
+                # All connections are open, and somebody else's must be waited for if none is idle.
+                must_wait = self.checkedin() == 0
             record = probe.asked(must_wait)
         except Exception as error:  # noqa: BLE001 - logged
             probe.log_failure(error)

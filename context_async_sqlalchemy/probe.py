@@ -16,12 +16,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from .audience import Audience, Observation
-from .current import context_or_none
+from .current import context_or_none, current
 from .dialect_hooks import DialectHooks
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
 from .observed_context import ObservedContext
-from .observer import FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
+from .observer import CheckoutPath, FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
 from .open_checkout import OpenCheckout
 from .pool_hooks import MARK, observed_class
 
@@ -50,12 +50,14 @@ class Probe:
         self.server_port: int | None = engine.url.port
         self.database: str | None = engine.url.database
         self.system: str = engine.dialect.name
-        self.open: dict[int, OpenCheckout] = {}
+        self.open: dict[OpenCheckout, OpenCheckout] = {}
         self.pending = 0
         self.is_installed = True
         self._engine = engine
-        self._is_queue_pool = isinstance(engine.pool, QueuePool)
         self._leaks = LeakWatch(self)
+        # In the checkout's place in a new connection's record, until it is taken.
+        self._new = OpenCheckout(self, None, 0, 0, "new", None)
+        self._new.is_inside = True
         self._nested_routes: set[str] = set()
         self._has_failed = False
         # The dialect's hooks pass on what they find no checkout for, so a failure halfway leaves a working engine.
@@ -118,22 +120,17 @@ class Probe:
             return PoolReading(used, _idle(pool), self.pending, maximum, size or None)
         return PoolReading(used, 0, self.pending, None, 0 if isinstance(pool, NullPool) else None)
 
-    def must_wait(self, pool: Pool) -> bool:
-        """Tell whether a checkout would have to wait for another one's end."""
-        if not self._is_queue_pool:
-            return False
-        queue: Any = pool
-        is_full: bool = -1 < queue._max_overflow <= queue._overflow and queue.checkedin() == 0  # noqa: SLF001 - see `read`
-        return is_full
-
     def asked(self, must_wait: bool) -> "ObservedContext | None":  # noqa: FBT001 - positional: a hot path
         """Take down that a checkout begins; return the record of its context."""
-        context = context_or_none()
+        context = current.get() or context_or_none()
         if context is None:
             return None
         record = context.record
         if record is None and not context.has_ended:
-            record = context.record = ObservedContext(context, self.audience)
+            audience = self.audience
+            record = context.record = ObservedContext(context, audience, perf_counter_ns())
+            if audience.context_began is not None:
+                audience.context_began(record)
         if must_wait and record is not None:
             self._look_for_nesting(context, record)
         return record
@@ -142,16 +139,18 @@ class Probe:
         """Take down that a checkout has succeeded."""
         taken_at = perf_counter_ns()
         info: dict[Any, Any] = fairy._connection_record.record_info  # noqa: SLF001 - the public way costs 0.3 us
-        is_new = info.pop(MARK, False)
-        checkout = OpenCheckout(
-            self, record, asked_at, taken_at, "queued" if must_wait else "new" if is_new else "idle"
-        )
-        checkout.previous = info.get(self)
-        info[self] = checkout
-        self.open[id(checkout)] = checkout
-        if record is not None and record.has_early_releases:
+        before: OpenCheckout | None = info.get(self)
+        path: CheckoutPath = "queued" if must_wait else "idle"
+        if before is self._new:
+            before = None
+            if not must_wait:
+                path = "new"
+        checkout = OpenCheckout(self, record, asked_at, taken_at, path, before)
+        info[self] = self.open[checkout] = checkout
+        if record is not None and record.early:
             record.checkout_began(self, taken_at)
-        if (threshold := self.audience.leak_threshold) is not None:
+        threshold = self.audience.leak_threshold
+        if threshold is not None:
             self._leaks.watch(checkout, threshold)
 
     def failed(self, pool: Pool, record: ObservedContext | None, asked_at: int, error: BaseException) -> None:
@@ -174,11 +173,18 @@ class Probe:
 
     def returned(self, entry: Any) -> None:
         """Take down that a connection goes back to its pool, or is lost."""
-        checkout: OpenCheckout | None = entry.record_info.pop(self, None)
+        info: dict[Any, Any] = entry.record_info
+        checkout: OpenCheckout | None = info.pop(self, None)
+        if checkout is self._new:
+            # Nobody has got it: a listener of the pool has failed.
+            info[self] = checkout
+            return
         while checkout is not None:
             self._release(checkout)
-            previous, checkout.previous = checkout.previous, None
-            checkout = previous
+            before = checkout.previous
+            if before is not None:
+                checkout.previous = None
+            checkout = before
         if not self.is_installed and not self.open:
             self._unhook()
 
@@ -189,22 +195,31 @@ class Probe:
             logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
 
     def _release(self, checkout: OpenCheckout) -> None:
-        now = checkout.released_at = perf_counter_ns()
-        self.open.pop(id(checkout), None)
+        checkout.released_at = perf_counter_ns()
+        self.open.pop(checkout, None)
         if checkout.transaction is not None:
-            checkout.end("lost", now, checkout.error)
-        record = checkout.context
-        if isinstance(record, ObservedContext):
-            context = record.context
-            checkout.released_by, checkout.is_early = _cause(checkout, context)
-            record.checkout_ended(checkout)
-        else:
+            checkout.end("lost", checkout.released_at, checkout.error)
+        transactions = checkout.transactions
+        for transaction in transactions:
+            checkout.statements += transaction.statements
+            checkout.busy += transaction.busy
+        record: Any = checkout.context
+        if record is None:
             checkout.released_by, _ = _cause(checkout, None)
-        checkout.task = None
-        if checkout.suspected_after:
+        else:
+            context: Context | None = record.context
+            # With a context that has begun to end, the cause is the default: its end.
+            if checkout.is_invalidated or (context is not None and context.is_open):
+                checkout.released_by, checkout.is_early = _cause(checkout, context)
+            if transactions:
+                record.last_transaction = transactions[-1].outcome
+            if checkout.is_early or record.keeps_history:
+                record.keep(checkout)
+        if checkout.task is not None:
             self._leaks.returned(checkout)
-        if self.audience.checkout_ended is not None:
-            self.audience.checkout_ended(checkout)
+        tell = self.audience.checkout_ended
+        if tell is not None:
+            tell(checkout)
 
     def _look_for_nesting(self, context: "Context", record: ObservedContext) -> None:
         around: set[int] = set()
@@ -230,7 +245,7 @@ class Probe:
 
     def _connected(self, _dbapi_connection: object, entry: Any) -> None:
         try:
-            entry.record_info[MARK] = True
+            entry.record_info.setdefault(self, self._new)
             if self.audience.connected is not None:
                 # With `async_creator` no hook sees the beginning but this, by the wall clock.
                 self.audience.connected(self, max(time.time() - entry.last_connect_time, 0.0))
@@ -240,7 +255,7 @@ class Probe:
     def _invalidated(self, _dbapi_connection: object, entry: Any, error: BaseException | None) -> None:
         try:
             checkout: OpenCheckout | None = entry.record_info.get(self)
-            if checkout is not None:
+            if checkout is not None and checkout is not self._new:
                 checkout.is_invalidated = True
                 checkout.error = error or checkout.error
             if self.audience.connection_invalidated is not None:
