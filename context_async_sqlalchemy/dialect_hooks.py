@@ -6,7 +6,7 @@ ConnectionEvents, even one for an event that never comes, makes SQLAlchemy build
 of a COMMIT.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
@@ -25,13 +25,13 @@ class DialectHooks:
 
     Args:
         dialect: an engine's own.
-        key: under which the pool's hooks keep the open checkout in ``record_info``.
+        open_checkouts: by the pool's records of their connections.
 
     """
 
-    def __init__(self, dialect: Dialect, key: object) -> None:
+    def __init__(self, dialect: Dialect, open_checkouts: Mapping[object, OpenCheckout]) -> None:
         self._dialect = dialect
-        self._key = key
+        self._open = open_checkouts
         # Ours, and what was in the instance before: somebody else's wrapper, or nothing.
         self._replaced: dict[str, tuple[object, object]] = {}
         self._replace("do_execute", self._statement(dialect.do_execute))
@@ -62,12 +62,12 @@ class DialectHooks:
         setattr(self._dialect, name, ours)
 
     def _statement(self, execute: Callable[..., Any]) -> Callable[..., Any]:
-        key, now, begin = self._key, perf_counter_ns, self._begin
+        open_checkouts, now, begin = self._open, perf_counter_ns, self._begin
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> Any:
             try:
                 fairy = context.root_connection._dbapi_connection  # noqa: SLF001 - public `connection` may reconnect
-                checkout: OpenCheckout = fairy._connection_record.record_info[key]  # noqa: SLF001 - 0.3 us less
+                checkout = open_checkouts[fairy._connection_record]  # noqa: SLF001 - 0.3 us less
                 is_server_side = context._is_server_side  # noqa: SLF001 - there is no public name
             except NO_CHECKOUT:
                 return execute(cursor, statement, parameters, context)
@@ -113,11 +113,11 @@ class DialectHooks:
         return transaction
 
     def _end(self, end: Callable[[Any], None], outcome: TransactionOutcome) -> Callable[[Any], None]:
-        key, now = self._key, perf_counter_ns
+        open_checkouts, now = self._open, perf_counter_ns
 
         def do_end(connection: Any) -> None:
             try:
-                checkout: OpenCheckout = connection._connection_record.record_info[key]  # noqa: SLF001 - see do_execute
+                checkout = open_checkouts[connection._connection_record]  # noqa: SLF001 - see do_execute
                 transaction = checkout.transaction
             except NO_CHECKOUT:
                 return end(connection)
@@ -169,7 +169,7 @@ class DialectHooks:
 
     def _checkout_of(self, connection: Any) -> OpenCheckout | None:
         try:
-            checkout: OpenCheckout = connection._dbapi_connection._connection_record.record_info[self._key]  # noqa: SLF001 - see do_execute
+            checkout = self._open[connection._dbapi_connection._connection_record]  # noqa: SLF001 - see do_execute
         except NO_CHECKOUT:
             return None
         return None if checkout.is_inside else checkout

@@ -68,7 +68,7 @@ class LeakWatch:
             return
         now = perf_counter_ns()
         next_due: float | None = None
-        for checkout in list(self._probe.open.values()):
+        for checkout in self._probe.all_open():
             if checkout.suspected_after or checkout.task is None or checkout.task.get_loop() is not loop:
                 continue
             held = checkout.held_for(now)

@@ -2,7 +2,7 @@
 
 import logging
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .audience import Audience
 from .observer import (
@@ -19,7 +19,6 @@ from .observer import (
 
 if TYPE_CHECKING:
     from .context import Context
-    from .lifecycle import Lifecycle
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -68,7 +67,15 @@ class ObservedContext(ContextRecord):
         """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
         route = self._route
         if route is None:
-            route = _route_of(self._routing, self._request)
+            route_of = self._routing.route_of
+            if route_of is None:
+                route = NO_ROUTE
+            else:
+                try:
+                    route = route_of(self._request)
+                except Exception:
+                    logger.exception("the route of %r could not be found out: it counts as unmatched", self._request)
+                    route = UNMATCHED_ROUTE
             if route != UNMATCHED_ROUTE:
                 # Unmatched may mean that the router has not run yet.
                 self._route = route
@@ -149,13 +156,3 @@ class ObservedContext(ContextRecord):
             self.early_releases.append(release)
         if tell is not None:
             tell(release)
-
-
-def _route_of(lifecycle: "Lifecycle", request: Any) -> str:
-    if lifecycle.route_of is None:
-        return NO_ROUTE
-    try:
-        return lifecycle.route_of(request)
-    except Exception:
-        logger.exception("the route of %r could not be found out: it counts as unmatched", request)
-        return UNMATCHED_ROUTE

@@ -50,18 +50,18 @@ class Probe:
         self.server_port: int | None = engine.url.port
         self.database: str | None = engine.url.database
         self.system: str = engine.dialect.name
-        self.open: dict[OpenCheckout, OpenCheckout] = {}
+        # By the pool's record of the connection, which does not keep what the application holds alive.
+        self.open: dict[object, OpenCheckout] = {}
         self.pending = 0
         self.is_installed = True
         self._engine = engine
         self._leaks = LeakWatch(self)
-        # In the checkout's place in a new connection's record, until it is taken.
-        self._new = OpenCheckout(self, None, 0, 0, "new", None)
-        self._new.is_inside = True
+        # How many connections were made, and perhaps not taken yet; which they are is marked in their records.
+        self._made = 0
         self._nested_routes: set[str] = set()
         self._has_failed = False
         # The dialect's hooks pass on what they find no checkout for, so a failure halfway leaves a working engine.
-        self._dialect_hooks = DialectHooks(engine.dialect, self)
+        self._dialect_hooks = DialectHooks(engine.dialect, self.open)
         self._observed_class = observed_class(type(engine.pool), self)
         engine.pool.__class__ = self._observed_class
         # These come with opened and lost connections only. Of the engine, not of the pool: it may be replaced.
@@ -112,7 +112,7 @@ class Probe:
     def read(self) -> PoolReading:
         """Read the pool's state now."""
         pool = self._engine.pool
-        used = len(self.open)
+        used = len(self.all_open())
         if isinstance(pool, QueuePool):
             size = pool.size()
             overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
@@ -138,15 +138,14 @@ class Probe:
     def taken(self, fairy: Any, record: ObservedContext | None, asked_at: int, must_wait: bool) -> None:  # noqa: FBT001 - see `asked`
         """Take down that a checkout has succeeded."""
         taken_at = perf_counter_ns()
-        info: dict[Any, Any] = fairy._connection_record.record_info  # noqa: SLF001 - the public way costs 0.3 us
-        before: OpenCheckout | None = info.get(self)
+        entry = fairy._connection_record  # noqa: SLF001 - the public way costs 0.3 us
         path: CheckoutPath = "queued" if must_wait else "idle"
-        if before is self._new:
-            before = None
+        if self._made and entry.record_info.pop(MARK, False):
+            self._made -= 1
             if not must_wait:
                 path = "new"
-        checkout = OpenCheckout(self, record, asked_at, taken_at, path, before)
-        info[self] = self.open[checkout] = checkout
+        is_open = self.open
+        is_open[entry] = checkout = OpenCheckout(self, record, asked_at, taken_at, path, is_open.get(entry))
         if record is not None and record.early:
             record.checkout_began(self, taken_at)
         threshold = self.audience.leak_threshold
@@ -162,7 +161,7 @@ class Probe:
             limits = (
                 f"pool size {pool.size()}, overflow {pool.overflow()}" if isinstance(pool, QueuePool) else pool.status()
             )
-            error.add_note(exhaustion_note(self, self.open.values(), (ended_at - asked_at) * _NANOSECOND, limits))
+            error.add_note(exhaustion_note(self, self.all_open(), (ended_at - asked_at) * _NANOSECOND, limits))
         elif isinstance(error, asyncio.CancelledError):
             failure = "cancelled"
         failed = FailedCheckout(self, record, asked_at, ended_at, failure, error)
@@ -173,20 +172,22 @@ class Probe:
 
     def returned(self, entry: Any) -> None:
         """Take down that a connection goes back to its pool, or is lost."""
-        info: dict[Any, Any] = entry.record_info
-        checkout: OpenCheckout | None = info.pop(self, None)
-        if checkout is self._new:
-            # Nobody has got it: a listener of the pool has failed.
-            info[self] = checkout
-            return
+        checkout = self.open.pop(entry, None)
         while checkout is not None:
-            self._release(checkout)
-            before = checkout.previous
-            if before is not None:
-                checkout.previous = None
-            checkout = before
+            checkout = self._release(checkout)
         if not self.is_installed and not self.open:
             self._unhook()
+
+    def all_open(self) -> list[OpenCheckout]:
+        """List the checkouts of all connections that are out."""
+        every = list(self.open.values())
+        shared = [checkout for checkout in every if checkout.previous is not None]
+        for checkout in shared:
+            before = checkout.previous
+            while before is not None:
+                every.append(before)
+                before = before.previous
+        return every
 
     def log_failure(self, error: Exception) -> None:
         """Log, once, that the probe itself has failed; the application goes on."""
@@ -194,9 +195,9 @@ class Probe:
             self._has_failed = True
             logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
 
-    def _release(self, checkout: OpenCheckout) -> None:
+    def _release(self, checkout: OpenCheckout) -> OpenCheckout | None:
+        """Complete a checkout and tell of it; return the one that is given back with it."""
         checkout.released_at = perf_counter_ns()
-        self.open.pop(checkout, None)
         if checkout.transaction is not None:
             checkout.end("lost", checkout.released_at, checkout.error)
         transactions = checkout.transactions
@@ -220,6 +221,10 @@ class Probe:
         tell = self.audience.checkout_ended
         if tell is not None:
             tell(checkout)
+        previous = checkout.previous
+        if previous is not None:
+            checkout.previous = None
+        return previous
 
     def _look_for_nesting(self, context: "Context", record: ObservedContext) -> None:
         around: set[int] = set()
@@ -228,7 +233,7 @@ class Probe:
             if each.record is not None and each.is_open:
                 around.add(id(each.record))
             each = each.parent
-        if not any(id(checkout.context) in around for checkout in self.open.values()):
+        if not any(id(checkout.context) in around for checkout in self.all_open()):
             return
         if record.route not in self._nested_routes:
             self._nested_routes.add(record.route)
@@ -245,7 +250,9 @@ class Probe:
 
     def _connected(self, _dbapi_connection: object, entry: Any) -> None:
         try:
-            entry.record_info.setdefault(self, self._new)
+            if not entry.record_info.get(MARK):
+                entry.record_info[MARK] = True
+                self._made += 1
             if self.audience.connected is not None:
                 # With `async_creator` no hook sees the beginning but this, by the wall clock.
                 self.audience.connected(self, max(time.time() - entry.last_connect_time, 0.0))
@@ -254,8 +261,8 @@ class Probe:
 
     def _invalidated(self, _dbapi_connection: object, entry: Any, error: BaseException | None) -> None:
         try:
-            checkout: OpenCheckout | None = entry.record_info.get(self)
-            if checkout is not None and checkout is not self._new:
+            checkout = self.open.get(entry)
+            if checkout is not None:
                 checkout.is_invalidated = True
                 checkout.error = error or checkout.error
             if self.audience.connection_invalidated is not None:
