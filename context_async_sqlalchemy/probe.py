@@ -104,8 +104,7 @@ class Probe:
         if not self.is_installed:
             return
         self.is_installed = False
-        if not self.open:
-            self._unhook()
+        self.unhook_if_unused()
         if self.audience.pool_forgotten is not None:
             self.audience.pool_forgotten(self)
 
@@ -170,33 +169,8 @@ class Probe:
         if self.audience.checkout_failed is not None:
             self.audience.checkout_failed(failed)
 
-    def returned(self, entry: Any) -> None:
-        """Take down that a connection goes back to its pool, or is lost."""
-        checkout = self.open.pop(entry, None)
-        while checkout is not None:
-            checkout = self._release(checkout)
-        if not self.is_installed and not self.open:
-            self._unhook()
-
-    def all_open(self) -> list[OpenCheckout]:
-        """List the checkouts of all connections that are out."""
-        every = list(self.open.values())
-        shared = [checkout for checkout in every if checkout.previous is not None]
-        for checkout in shared:
-            before = checkout.previous
-            while before is not None:
-                every.append(before)
-                before = before.previous
-        return every
-
-    def log_failure(self, error: Exception) -> None:
-        """Log, once, that the probe itself has failed; the application goes on."""
-        if not self._has_failed:
-            self._has_failed = True
-            logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
-
-    def _release(self, checkout: OpenCheckout) -> OpenCheckout | None:
-        """Complete a checkout and tell of it; return the one that is given back with it."""
+    def returned(self, checkout: OpenCheckout) -> OpenCheckout | None:
+        """Take down that a connection goes back to its pool, or is lost; return what ends with this one."""
         checkout.released_at = perf_counter_ns()
         if checkout.transaction is not None:
             checkout.end("lost", checkout.released_at, checkout.error)
@@ -225,6 +199,23 @@ class Probe:
         if previous is not None:
             checkout.previous = None
         return previous
+
+    def all_open(self) -> list[OpenCheckout]:
+        """List the checkouts of all connections that are out."""
+        every = list(self.open.values())
+        shared = [checkout for checkout in every if checkout.previous is not None]
+        for checkout in shared:
+            before = checkout.previous
+            while before is not None:
+                every.append(before)
+                before = before.previous
+        return every
+
+    def log_failure(self, error: Exception) -> None:
+        """Log, once, that the probe itself has failed; the application goes on."""
+        if not self._has_failed:
+            self._has_failed = True
+            logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
 
     def _look_for_nesting(self, context: "Context", record: ObservedContext) -> None:
         around: set[int] = set()
@@ -270,7 +261,10 @@ class Probe:
         except Exception as failure:  # noqa: BLE001 - as above
             self.log_failure(failure)
 
-    def _unhook(self) -> None:
+    def unhook_if_unused(self) -> None:
+        """Leave the engine as it was, once no connection is out."""
+        if self.open:
+            return
         pool = self._engine.pool
         if type(pool) is self._observed_class:
             pool.__class__ = self._observed_class.__base__  # type: ignore[assignment]
