@@ -124,7 +124,6 @@ def _variable(name: str, label: str, query: str) -> Json:
         "type": "query",
         "datasource": DATASOURCE,
         "query": {"query": query, "refId": name},
-        "definition": query,
         # When the time range changes: what has gone away is still there in the past.
         "refresh": 2,
         "sort": 1,

@@ -133,6 +133,9 @@ _STAT_OPTIONS: Json = {
     "orientation": "auto",
     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     "textMode": "value_and_name",
+    "percentChangeColorMode": "standard",
+    "showPercentChange": False,
+    "wideLayout": True,
 }
 _TIME_SERIES_OPTIONS: Json = {
     "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["mean", "max"], "showLegend": True},

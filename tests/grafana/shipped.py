@@ -54,7 +54,7 @@ def rules() -> list[Json]:
 def variable_queries() -> dict[str, str]:
     """Give the queries that variables get their values by, as PromQL."""
     return {
-        variable["name"]: re.sub(r"label_values\((.*), (\w+)\)", r"group by (\2) (\1)", variable["definition"])
+        variable["name"]: re.sub(r"label_values\((.*), (\w+)\)", r"group by (\2) (\1)", variable["query"]["query"])
         for variable in variables()
         if variable["type"] == "query"
     }
