@@ -52,7 +52,8 @@ def seen(prometheus_program: str, database_url: str, tmp_path_factory: pytest.Te
         with running(prometheus_program, tmp_path_factory.mktemp("prometheus"), target) as prometheus:
             trouble = Trouble(Database(database_url))
             start = time.time()
-            asyncio.run(trouble.happen(listener))
+            # Prometheus takes five seconds before it looks at a target for the first time.
+            asyncio.run(trouble.happen(listener, lambda: bool(prometheus.get("query", query="up")["result"])))
             yield _Seen(prometheus, start, time.time(), trouble.trace_ids)
 
 

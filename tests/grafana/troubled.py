@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.typedefs import Handler
@@ -17,13 +17,14 @@ from sqlalchemy import text
 from context_async_sqlalchemy import DBConnect, commit_db_session, db_session, new_non_ctx_session, setup_db
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.support.database import APPLICATION_NAME, FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database
+from tests.support.waiting import until
 
 POOL_SIZE = 2
 _POOL_TIMEOUT = 0.3
 _LEAK_THRESHOLD = 0.25
 # Longer than Prometheus waits between two scrapes, so that each hold is seen.
 _HOLD_SECONDS = 1.2
-_ROUNDS = 6
+_ROUNDS = 5
 
 
 class Trouble:
@@ -50,16 +51,16 @@ class Trouble:
         self._tracer = TracerProvider().get_tracer("tests")
         self.trace_ids: set[str] = set()
 
-    async def happen(self, listener: socket.socket) -> None:
-        """Serve the application, and make everything go wrong a few times."""
+    async def happen(self, listener: socket.socket, is_watched: Callable[[], bool]) -> None:
+        """Serve the application, and make everything go wrong a few times once it is watched."""
         async with self._served(listener) as http:
+            await until(is_watched, "the first scrape")
             for number in range(_ROUNDS):
                 await self._exhaust(http)
-                await asyncio.gather(*(http.get("/nested") for _ in range(POOL_SIZE)))
                 for path in ("/orders/1", "/orders/2", "/failing", "/impatient"):
                     await http.get(path)
                 # It kills all connections: some rounds without it must see the others' trouble undisturbed.
-                if number % 3 == 1:
+                if number % 2:
                     await self._interrupt_a_commit(http)
 
     async def _exhaust(self, http: ClientSession) -> None:
@@ -88,7 +89,6 @@ class Trouble:
                 web.get("/hold", self._hold),
                 web.get("/quick", self._quick),
                 web.get("/impatient", self._impatient),
-                web.get("/nested", self._nested),
                 web.get("/orders/{id}", self._order),
                 web.get("/failing", self._failing),
                 web.get("/commit", self._commit),
@@ -131,6 +131,7 @@ class Trouble:
         return web.Response()
 
     async def _impatient(self, _request: web.Request) -> web.Response:
+        """Hold all connections, want one more, and lose patience."""
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(POOL_SIZE):
                 session = await stack.enter_async_context(new_non_ctx_session(self._connection))
@@ -138,14 +139,6 @@ class Trouble:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POOL_TIMEOUT / 10):
                     await self._execute()
-        return web.Response()
-
-    async def _nested(self, _request: web.Request) -> web.Response:
-        await self._execute()
-        # All of them hold one by then.
-        await asyncio.sleep(_POOL_TIMEOUT / 10)
-        async with new_non_ctx_session(self._connection) as session:
-            await session.execute(text("SELECT 1"))
         return web.Response()
 
     async def _order(self, _request: web.Request) -> web.Response:
