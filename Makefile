@@ -4,10 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0
 
-.PHONY: demo test test-oldest lint types imports check benchmark dashboards lock clean
+.PHONY: demo observe test test-oldest lint types imports check benchmark dashboards lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
+
+# With Docker: docker compose -f grafana/compose.yaml up --build
+observe: $(VENV)/.installed
+	$(BIN)/python -m examples.observe $(if $(DURATION),--duration $(DURATION))
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

@@ -1,7 +1,6 @@
 """A real Prometheus, and its API."""
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 import yaml
 
 from tests.grafana import shipped
+from tests.support.ports import free_port
 
 SCRAPE_SECONDS = 1
 _READY_SECONDS = 20.0
@@ -75,7 +75,7 @@ def running(program: str, folder: Path, target: str) -> Generator[Prometheus]:
     scrape["static_configs"] = [{"targets": [target]}]
     config_file = folder / "prometheus.yml"
     config_file.write_text(yaml.safe_dump(config))
-    address = f"{_HOST}:{_free_port()}"
+    address = f"{_HOST}:{free_port()}"
     command = [
         program,
         f"--config.file={config_file}",
@@ -98,9 +98,3 @@ def running(program: str, folder: Path, target: str) -> Generator[Prometheus]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

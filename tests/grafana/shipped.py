@@ -67,3 +67,14 @@ def expressions() -> dict[str, str]:
         **{rule["alert"]: rule["expr"] for rule in rules()},
         **variable_queries(),
     }
+
+
+def measured() -> dict[str, set[str]]:
+    """Find the labels of every metric that a real /metrics has."""
+    labels: dict[str, set[str]] = {}
+    for line in GOLDEN.read_text().splitlines():
+        if not line.startswith("#"):
+            series = line.partition(" # ")[0].rpartition(" ")[0]
+            metric, _, found = series.partition("{")
+            labels.setdefault(metric, set()).update(re.findall(r'(\w+)="', found))
+    return labels

@@ -15,18 +15,7 @@ from tests.grafana.shipped import Json, Target
 _OF_TARGET = {"job", "instance"}
 
 
-def _measured() -> dict[str, set[str]]:
-    """Find the labels of every metric that a real /metrics has."""
-    labels: dict[str, set[str]] = {}
-    for line in shipped.GOLDEN.read_text().splitlines():
-        if not line.startswith("#"):
-            series = line.partition(" # ")[0].rpartition(" ")[0]
-            metric, _, found = series.partition("{")
-            labels.setdefault(metric, set()).update(re.findall(r'(\w+)="', found))
-    return labels
-
-
-_MEASURED = _measured()
+_MEASURED = shipped.measured()
 _EXPRESSIONS = shipped.expressions()
 
 
