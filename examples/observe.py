@@ -18,6 +18,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -68,8 +69,11 @@ def main() -> int:
         print(f"Shop:       http://{_HOST}:{_SHOP_PORT}/metrics, under load for {arguments.duration} s\n", flush=True)
         with subprocess.Popen(shop, env=environment) as process:  # noqa: S603 - the command is ours
             # It closes what it has opened; when it has, this ends too.
+            def stop(_number: int, _frame: FrameType | None) -> None:
+                process.send_signal(signal.SIGTERM)
+
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM))
+                signal.signal(number, stop)
             return process.wait()
 
 
