@@ -4,10 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo test test-oldest lint types imports check benchmark lock clean
+.PHONY: demo observe test test-oldest lint types imports check benchmark dashboards lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
+
+# With Docker: docker compose -f grafana/compose.yaml up --build
+observe: $(VENV)/.installed
+	$(BIN)/python -m examples.observe $(if $(DURATION),--duration $(DURATION))
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
@@ -31,6 +35,10 @@ imports: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.request_cpu
+
+# Writes grafana/dashboards/*.json from grafana/builder/.
+dashboards: $(VENV)/.installed
+	$(BIN)/python -m grafana.builder
 
 # Versions and hashes for every supported Python; no index is named, so the installer's own is used.
 lock: $(VENV)/.installed

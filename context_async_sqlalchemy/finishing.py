@@ -68,7 +68,7 @@ async def finish(context: "Context", *, commit: bool | None) -> None:
                 await run_to_end(_close_all(context))
         finally:
             if context.record is not None:
-                context.record.settle(commits=commits)
+                context.record.is_to_commit = commits
             context.end()
 
 

@@ -1,0 +1,184 @@
+"""Runs the shop with Prometheus and a trace viewer beside it, as far as they are installed: ``make observe``.
+
+With Docker ``docker compose -f grafana/compose.yaml up --build`` gives the same with Grafana and Jaeger.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from grafana.builder.overview.now import NOW
+
+_HOST = "127.0.0.1"
+_SHOP_PORT = 8080
+PROMETHEUS_PORT = 9090
+OTLP_PORT = 4318
+_OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_CONFIG = Path(__file__).parents[1] / "grafana" / "prometheus.yml"
+_STOP_SECONDS = 10.0
+_START_SECONDS = 10.0
+_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class _Viewer:
+    """A program that takes OTLP over HTTP and shows traces.
+
+    Args:
+        program: its name.
+        arguments: that it is started with.
+        port: of its pages.
+
+    """
+
+    program: str
+    arguments: tuple[str, ...] = ()
+    port: int = OTLP_PORT
+
+
+_VIEWERS = (
+    _Viewer("jaeger", port=16686),
+    _Viewer("jaeger-all-in-one", port=16686),
+    _Viewer("autotel-devtools", ("--host", _HOST, "--port", str(OTLP_PORT), "--grpc-port", "4317")),
+)
+_INSTALL_PROMETHEUS = "apt-get install --no-install-recommends prometheus"
+_INSTALL_VIEWER = "npm install --global autotel-devtools@27.1.0 (Node 22.5 or newer), or Jaeger's binary in the PATH"
+
+
+def main() -> int:
+    """Run everything until the load ends, and give the demo's exit status."""
+    arguments = _arguments()
+    environment = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="observe-") as folder, prometheus(Path(folder)), viewer(environment):
+        shop = [sys.executable, "-m", "examples.shop", "--port", str(_SHOP_PORT), "--duration", arguments.duration]
+        print(f"Shop:       http://{_HOST}:{_SHOP_PORT}/metrics, under load for {arguments.duration} s\n", flush=True)
+        with subprocess.Popen(shop, env=environment) as process:  # noqa: S603 - the command is ours
+            # It closes what it has opened; when it has, this ends too.
+            def stop(_number: int, _frame: FrameType | None) -> None:
+                process.send_signal(signal.SIGTERM)
+
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, stop)
+            return process.wait()
+
+
+@contextmanager
+def prometheus(folder: Path) -> Generator[None]:
+    """Run Prometheus during the block, if it is installed and its port is free; tell which it is.
+
+    Args:
+        folder: for its data.
+
+    """
+    url = f"http://{_HOST}:{PROMETHEUS_PORT}"
+    command = [
+        "prometheus",
+        f"--config.file={_CONFIG}",
+        f"--storage.tsdb.path={folder}",
+        f"--web.listen-address={_HOST}:{PROMETHEUS_PORT}",
+        "--enable-feature=exemplar-storage",
+        "--log.level=warn",
+    ]
+    if shutil.which("prometheus") is None:
+        print(f"Prometheus: not installed. {_INSTALL_PROMETHEUS}")
+        yield
+    elif is_taken(PROMETHEUS_PORT):
+        print(f"Prometheus: {url} is taken by another program, which may scrape the shop with {_CONFIG}")
+        yield
+    else:
+        with _started(command, PROMETHEUS_PORT):
+            pages = _pages(url)
+            print(f"Prometheus: {pages}/alerts; the overview's first row: {pages}/graph?{_first_row()}")
+            yield
+
+
+def _pages(url: str) -> str:
+    # Debian's package has the classic pages only.
+    try:
+        with urlopen(f"{url}/alerts"):  # noqa: S310 - it is the one that was started
+            return url
+    except OSError:
+        return f"{url}/classic"
+
+
+def _first_row() -> str:
+    graphs: dict[str, str] = {}
+    for number, panel in enumerate(NOW.panels):
+        expression = re.sub(r'\w+=~"\$\w+",? ?', "", panel.queries[0].expression).replace("{}", "")
+        for variable, value in (("$__rate_interval", "1m"), ("$__range", "10m")):
+            expression = expression.replace(variable, value)
+        graphs |= {f"g{number}.expr": expression, f"g{number}.tab": "0", f"g{number}.range_input": "10m"}
+    return urlencode(graphs)
+
+
+@contextmanager
+def viewer(environment: dict[str, str]) -> Generator[None]:
+    """Run a trace viewer during the block, if one is installed and wanted; tell which it is.
+
+    Args:
+        environment: of the shop; the viewer's endpoint is put into it.
+
+    """
+    found = next((each for each in _VIEWERS if shutil.which(each.program)), None)
+    if endpoint := environment.get(_OTLP_ENDPOINT):
+        print(f"Traces:     go to {endpoint} ({_OTLP_ENDPOINT})")
+        yield
+    elif found is None:
+        print(f"Traces:     no viewer is installed. {_INSTALL_VIEWER}")
+        yield
+    elif is_taken(OTLP_PORT):
+        print(f"Traces:     port {OTLP_PORT} is taken by another program; set {_OTLP_ENDPOINT} if that takes them")
+        yield
+    else:
+        with _started([found.program, *found.arguments], OTLP_PORT):
+            environment[_OTLP_ENDPOINT] = f"http://{_HOST}:{OTLP_PORT}"
+            print(f"Traces:     http://{_HOST}:{found.port} ({found.program})")
+            yield
+
+
+@contextmanager
+def _started(command: Sequence[str], port: int) -> Generator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - the command is ours
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_taken(port) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+        if not is_taken(port):
+            print(f"{command[0]} does not answer on port {port}; it was started as: {shlex.join(command)}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(_STOP_SECONDS)
+
+
+def is_taken(port: int) -> bool:
+    """Tell whether something listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((_HOST, port)) == 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.observe", description="The shop, Prometheus and a trace viewer."
+    )
+    parser.add_argument("--duration", default="600", metavar="SECONDS", help="of the load (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the dashboards are made from: ``python -m grafana.builder`` writes them (``make dashboards``)."""

@@ -1,0 +1,1 @@
+"""Dashboards, alerts and what is shipped with them: checked by themselves, and on a real Prometheus."""

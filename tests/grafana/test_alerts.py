@@ -1,0 +1,65 @@
+"""The alert rules: valid, tested each, and with numbers, a severity and a runbook."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.grafana import shipped
+from tests.grafana.shipped import Json
+
+_RULES = pytest.mark.parametrize("rule", shipped.rules(), ids=lambda rule: rule["alert"])
+
+
+def _run(*command: str | Path) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the command is ours
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_promtool_accepts_the_rules_and_the_configuration(promtool: str) -> None:
+    _run(promtool, "check", "rules", *shipped.ALERTS)
+    _run(promtool, "check", "config", shipped.PROMETHEUS_CONFIG)
+
+
+def test_each_rule_is_silent_and_fires_as_its_test_says(promtool: str) -> None:
+    _run(promtool, "test", "rules", *shipped.ALERT_TESTS)
+
+
+def test_a_rule_that_does_not_do_so_is_noticed(promtool: str, tmp_path: Path) -> None:
+    (rules,), (tests,) = shipped.ALERTS, shipped.ALERT_TESTS
+    (tmp_path / "tests").mkdir()
+    (tmp_path / rules.name).write_text(rules.read_text().replace(">= 0.95", ">= 9.5"))
+    (tmp_path / "tests" / tests.name).write_text(tests.read_text())
+    with pytest.raises(AssertionError, match="DbPoolExhausted"):
+        _run(promtool, "test", "rules", tmp_path / "tests" / tests.name)
+
+
+@_RULES
+def test_a_rule_tells_how_bad_it_is_how_much_and_what_to_do(rule: Json) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert "$value" in rule["annotations"]["summary"]
+    assert rule["annotations"]["description"]
+    runbook = (shipped.FOLDER / rule["annotations"]["runbook_url"]).read_text()
+    assert runbook.startswith(f"# {rule['alert']}\n")
+    for part in ("**You see**", "**Likely cause**", "**Fix**"):
+        assert part in runbook
+
+
+@_RULES
+def test_a_rule_has_a_test_in_which_it_is_silent_and_one_in_which_it_fires(rule: Json) -> None:
+    tests = [test for path in shipped.ALERT_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+    of_rule = [case for test in tests for case in test["alert_rule_test"] if case["alertname"] == rule["alert"]]
+    assert {bool(case["exp_alerts"]) for case in of_rule} == {False, True}
+
+
+def test_every_runbook_belongs_to_a_rule_and_links_to_others_that_exist() -> None:
+    runbooks = sorted((shipped.FOLDER / "runbooks").glob("*.md"))
+    assert {f"runbooks/{path.name}" for path in runbooks} == {
+        rule["annotations"]["runbook_url"] for rule in shipped.rules()
+    }
+    for path in runbooks:
+        for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"

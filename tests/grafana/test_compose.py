@@ -1,0 +1,69 @@
+"""What runs the dashboards: the compose file, the data sources and the Prometheus configuration fit each other."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from context_async_sqlalchemy_opentelemetry.attributes import POOL_NAME
+from tests.grafana import shipped
+from tests.grafana.promql import selectors
+
+_COMPOSE: Any = yaml.safe_load((shipped.FOLDER / "compose.yaml").read_text())
+_DATASOURCES: dict[str, Any] = {
+    source["uid"]: source
+    for source in yaml.safe_load((shipped.FOLDER / "provisioning/datasources/datasources.yaml").read_text())[
+        "datasources"
+    ]
+}
+
+
+@pytest.mark.parametrize("name", [name for name, service in _COMPOSE["services"].items() if "image" in service])
+def test_an_image_is_pinned(name: str) -> None:
+    assert re.search(r":v?\d+\.\d+\.\d+$", _COMPOSE["services"][name]["image"])
+
+
+def test_what_is_mounted_and_copied_is_there() -> None:
+    for service in _COMPOSE["services"].values():
+        for volume in service.get("volumes", []):
+            assert (shipped.FOLDER / volume.split(":")[0]).exists(), volume
+    root = shipped.FOLDER.parent
+    dockerfile: str = _COMPOSE["services"]["demo"]["build"]["dockerfile_inline"]
+    for copied in re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE):
+        for path in copied.split():
+            assert (root / path).exists(), path
+
+
+def test_dashboards_are_where_grafana_looks_for_them() -> None:
+    (provider,) = yaml.safe_load((shipped.FOLDER / "provisioning/dashboards/dashboards.yaml").read_text())["providers"]
+    mounted = [volume.split(":")[1] for volume in _COMPOSE["services"]["grafana"]["volumes"]]
+    assert provider["options"]["path"] in mounted
+    home: str = _COMPOSE["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.removeprefix(f"{provider['options']['path']}/") in [path.name for path in shipped.DASHBOARDS]
+
+
+def test_a_point_leads_to_its_trace_and_a_trace_back_to_its_metrics() -> None:
+    (destination,) = _DATASOURCES["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    # The label of the exemplars: see the golden /metrics.
+    assert f'# {{span_id="0000000000001234",{destination["name"]}="' in shipped.GOLDEN.read_text()
+    assert _DATASOURCES[destination["datasourceUid"]]["type"] == "jaeger"
+    back = _DATASOURCES["jaeger"]["jsonData"]["tracesToMetrics"]
+    assert _DATASOURCES[back["datasourceUid"]]["type"] == "prometheus"
+    for query in back["queries"]:
+        for metric, _ in selectors(query["query"]):
+            assert {tag["value"] for tag in back["tags"]} <= shipped.measured()[metric]
+
+
+def test_prometheus_scrapes_as_often_as_grafana_thinks_and_where_the_demo_is() -> None:
+    config = yaml.safe_load(shipped.PROMETHEUS_CONFIG.read_text())
+    assert config["global"]["scrape_interval"] == _DATASOURCES["prometheus"]["jsonData"]["timeInterval"]
+    (scrape,) = config["scrape_configs"]
+    command: list[str] = _COMPOSE["services"]["demo"]["command"]
+    (target,) = scrape["static_configs"][0]["targets"]
+    assert target == f"localhost:{command[command.index('--port') + 1]}"
+
+
+def test_the_tag_of_a_pool_is_the_one_that_spans_have() -> None:
+    keys = [tag["key"] for tag in _DATASOURCES["jaeger"]["jsonData"]["tracesToMetrics"]["tags"]]
+    assert keys == [POOL_NAME]
