@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0
+OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
 .PHONY: demo observe test test-oldest lint types imports check benchmark dashboards lock clean
 
@@ -20,7 +20,7 @@ check: lint types imports test
 
 # The floors of pyproject.toml; the other tests run on the locked, newest versions.
 test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python -m pytest tests/core tests/conformance tests/aiohttp_adapter tests/sanic_adapter
+	$(VENV)-oldest/bin/python -m pytest tests/core tests/conformance tests/aiohttp_adapter tests/sanic_adapter tests/probe
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

@@ -14,10 +14,10 @@ from local_postgres import database_server
 
 async def _measure(url: str, requests: int) -> bool:
     async with server_under_test(url, core=None) as server:
-        await server.load("by_library", "/two-selects", 1000)
+        await server.load("measured", "/two-selects", 1000)
         before = json.loads(await server.ask("/live-objects"))
-        await server.load("by_library", "/two-selects", requests)
-        await server.load("by_library", "/nothing", requests // 10)
+        await server.load("measured", "/two-selects", requests)
+        await server.load("measured", "/nothing", requests // 10)
         after = json.loads(await server.ask("/live-objects"))
     print(f"before: {before}\nafter {requests} requests: {after}")
     # A keep-alive connection keeps the ended context of its last request.

@@ -30,9 +30,10 @@ class Comparison:
     """How many times the requests of a block: cheap requests need more of them for a block of the same length."""
 
 
-COMPARISONS = (
-    Comparison("GET with two SELECTs in one transaction", "/two-selects", "by_hand", "by_library"),
-    Comparison("GET that never touches the database", "/nothing", "bare", "by_library", block=10),
+COMPARISONS: tuple[Comparison, ...] = (
+    Comparison("GET with two SELECTs in one transaction, unobserved", "/two-selects", "by_hand", "unobserved"),
+    Comparison("GET with two SELECTs in one transaction, with metrics", "/two-selects", "by_hand", "measured"),
+    Comparison("GET that never touches the database", "/nothing", "bare", "measured", block=10),
 )
 
 TRACING = (

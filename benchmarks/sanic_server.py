@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sanic import HTTPResponse, Request, Sanic, response
@@ -44,7 +45,7 @@ def by_hand(app: Any, url: str) -> None:
     app.add_route(two_selects, "/two-selects")
 
 
-def by_library(app: Any, url: str) -> None:
+def by_library(app: Any, url: str, **options: Any) -> None:
     """Serve through the library."""
     connection = DBConnect.from_url(url, name="main", **POOL)
 
@@ -55,10 +56,15 @@ def by_library(app: Any, url: str) -> None:
         return response.json([first.name, second.name])
 
     app.add_route(two_selects, "/two-selects")
-    setup_db(app, [connection])
+    setup_db(app, [connection], **options)
 
 
-APPLICATIONS: dict[str, Callable[[Any, str], None]] = {"bare": bare, "by_hand": by_hand, "by_library": by_library}
+APPLICATIONS: dict[str, Callable[[Any, str], None]] = {
+    "bare": bare,
+    "by_hand": by_hand,
+    "unobserved": partial(by_library, observers=()),
+    "measured": by_library,
+}
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Async SQLAlchemy sessions that belong to a request, a job or a message, and finish themselves correctly."""
 
+from typing import Any
+
 from .auto_commit import (
     AfterCommitCallback,
     BeforeCommitCallback,
@@ -26,6 +28,7 @@ from .exceptions import (
     PartialCommitError,
 )
 from .frameworks import setup_db
+from .published_names import published_name
 from .run_in_new_context import db_context, run_in_new_ctx
 from .session import (
     atomic_db_session,
@@ -38,6 +41,7 @@ from .session import (
 )
 
 __all__ = [
+    "ASGIHTTPDBSessionMiddleware",
     "AfterCommitCallback",
     "BeforeCommitCallback",
     "CommitTimeoutError",
@@ -68,3 +72,9 @@ __all__ = [
     "set_rollback",
     "setup_db",
 ]
+
+ASGIHTTPDBSessionMiddleware: Any
+
+
+def __getattr__(name: str) -> Any:
+    return published_name(__name__, __all__, name)

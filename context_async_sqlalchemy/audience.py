@@ -6,16 +6,16 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
-from .observer import ObservedPool, Observer
+from .observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
 ENTRY_POINT_GROUP = "context_async_sqlalchemy.observers"
 
 T = TypeVar("T")
-Connected = Callable[[ObservedPool, float], None]
+P = ParamSpec("P")
 
 # The observers' methods that have failed before, by the observer's id.
 _failed: set[tuple[int, str]] = set()
@@ -50,10 +50,10 @@ class Audience:
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
-        self.workers_starting = _tell_of_workers([observer.workers_starting for observer in observers])
+        self.workers_starting = _tell_rarely([observer.workers_starting for observer in observers])
         self.pool_observed = _tell([observer.pool_observed for observer in observers])
         self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
-        self.connected = _tell_of_connections([observer.connected for observer in observers])
+        self.connected = _tell_rarely([observer.connected for observer in observers])
         self.connection_invalidated = _tell([observer.connection_invalidated for observer in observers])
         self.context_began = _tell([observer.context_began for observer in observers])
         self.context_ended = _tell([observer.context_ended for observer in observers])
@@ -113,30 +113,18 @@ def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:
     return tell_all
 
 
-def _tell_of_workers(methods: list[Callable[[], None]]) -> Callable[[], None] | None:
+def _tell_rarely(methods: list[Callable[P, None]]) -> Callable[P, None] | None:
+    """Do the same for methods of any signature, at a higher price."""
     overridden = [method for method in methods if _is_overridden(method)]
 
-    def tell() -> None:
+    def tell_all(*args: P.args, **kwargs: P.kwargs) -> None:
         for method in overridden:
             try:
-                method()
-            except Exception as error:  # noqa: BLE001 - as above
+                method(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
                 _log_failure(method, error)
 
-    return tell if overridden else None
-
-
-def _tell_of_connections(methods: list[Callable[[ObservedPool, float], None]]) -> Connected | None:
-    overridden = [method for method in methods if _is_overridden(method)]
-
-    def tell(pool: ObservedPool, seconds: float) -> None:
-        for method in overridden:
-            try:
-                method(pool, seconds)
-            except Exception as error:  # noqa: BLE001 - as above
-                _log_failure(method, error)
-
-    return tell if overridden else None
+    return tell_all if overridden else None
 
 
 def _is_overridden(method: Callable[..., None]) -> bool:

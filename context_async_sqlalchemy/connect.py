@@ -210,7 +210,7 @@ class DBConnect:
         # No await between the look and the making: of two tasks that race for the first use, one makes it.
         if host is None:
             raise ValueError(
-                f"connection {self.name!r} has no host: pass DBConnect(..., host=...), or await connect(host) "
+                f"host is not set for connection {self.name!r}: pass DBConnect(..., host=...), or await connect(host) "
                 "before the first session"
             )
         engine = self._engine_creator(host)

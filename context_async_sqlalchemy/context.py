@@ -171,9 +171,9 @@ def current_context() -> Context:
     return context
 
 
-def make_current(context: Context) -> None:
-    """Make a context the current one, in a task whose only work it is."""
-    _current.set(context)
+def make_current(context: Context) -> Token[Context | None]:
+    """Make a context the current one, for good in a task whose only work it is; return a token to leave it."""
+    return _current.set(context)
 
 
 def open_context_for(owner: object, lifecycle: Lifecycle) -> Context | None:
@@ -268,7 +268,7 @@ async def reset_db_session_ctx(
     try:
         if context is not None:
             if with_close:
-                await finish(context, commit=False)
+                await finish(context, commit=None)
             else:
                 context.end()
     finally:

@@ -6,13 +6,13 @@ ConnectionEvents, even one for an event that never comes, makes SQLAlchemy build
 of a COMMIT.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
 from sqlalchemy.engine import Dialect
 
-from .observer import TransactionOutcome
+from .observer import Transaction, TransactionOutcome
 from .open_checkout import OpenCheckout
 
 # What finding the checkout of a connection raises where there is none: a detached or invalidated connection, the
@@ -25,13 +25,13 @@ class DialectHooks:
 
     Args:
         dialect: an engine's own.
-        key: under which the pool's hooks keep the open checkout in ``record_info``.
+        open_checkouts: by the pool's records of their connections.
 
     """
 
-    def __init__(self, dialect: Dialect, key: object) -> None:
+    def __init__(self, dialect: Dialect, open_checkouts: Mapping[object, OpenCheckout]) -> None:
         self._dialect = dialect
-        self._key = key
+        self._open = open_checkouts
         # Ours, and what was in the instance before: somebody else's wrapper, or nothing.
         self._replaced: dict[str, tuple[object, object]] = {}
         self._replace("do_execute", self._statement(dialect.do_execute))
@@ -62,37 +62,31 @@ class DialectHooks:
         setattr(self._dialect, name, ours)
 
     def _statement(self, execute: Callable[..., Any]) -> Callable[..., Any]:
-        key, now, begin = self._key, perf_counter_ns, self._begin
+        open_checkouts, now, begin = self._open, perf_counter_ns, self._begin
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> Any:
             try:
                 fairy = context.root_connection._dbapi_connection  # noqa: SLF001 - public `connection` may reconnect
-                checkout: OpenCheckout = fairy._connection_record.record_info[key]  # noqa: SLF001 - 0.3 us less
+                checkout = open_checkouts[fairy._connection_record]  # noqa: SLF001 - 0.3 us less
+                is_server_side = context._is_server_side  # noqa: SLF001 - there is no public name
             except NO_CHECKOUT:
                 return execute(cursor, statement, parameters, context)
             if checkout.is_inside:
                 return execute(cursor, statement, parameters, context)
-            transaction = checkout.transaction
             started_at = checkout.call_began_at = now()
-            if transaction is None:
-                transaction = begin(checkout, fairy, started_at)
-            if getattr(context, "_is_server_side", False):
+            # What the checkout has done within transactions is added to it at its end.
+            part = checkout.transaction or begin(checkout, fairy, started_at)
+            if is_server_side:
                 context.cursor = TimedCursor(cursor, checkout)
             try:
                 return execute(cursor, statement, parameters, context)
             except BaseException as error:
-                checkout.error = error
-                if transaction is not None:
-                    transaction.error = error
+                checkout.error = part.error = error
                 raise
             finally:
-                spent = now() - started_at
+                part.busy += now() - started_at
+                part.statements += 1
                 checkout.call_began_at = 0
-                checkout.busy += spent
-                checkout.statements += 1
-                if transaction is not None:
-                    transaction.busy += spent
-                    transaction.statements += 1
 
         return do_execute
 
@@ -107,21 +101,23 @@ class DialectHooks:
 
         return do_execute_no_params
 
-    def _begin(self, checkout: OpenCheckout, fairy: Any, started_at: int) -> Any:
-        return None if self._is_autocommit(fairy.dbapi_connection) else checkout.begin(started_at)
-
-    def _is_autocommit(self, dbapi_connection: Any) -> bool:
+    def _begin(self, checkout: OpenCheckout, fairy: Any, started_at: int) -> Transaction | OpenCheckout:
+        """Begin a transaction, as drivers do with the first statement; return what is added to from now on."""
         try:
-            return self._dialect.detect_autocommit_setting(dbapi_connection)
+            if self._dialect.detect_autocommit_setting(fairy.dbapi_connection):
+                return checkout
         except NotImplementedError:
-            return False
+            pass
+        transaction = checkout.transaction = Transaction(started_at)
+        checkout.transactions.append(transaction)
+        return transaction
 
     def _end(self, end: Callable[[Any], None], outcome: TransactionOutcome) -> Callable[[Any], None]:
-        key, now = self._key, perf_counter_ns
+        open_checkouts, now = self._open, perf_counter_ns
 
         def do_end(connection: Any) -> None:
             try:
-                checkout: OpenCheckout = connection._connection_record.record_info[key]  # noqa: SLF001 - see do_execute
+                checkout = open_checkouts[connection._connection_record]  # noqa: SLF001 - see do_execute
                 transaction = checkout.transaction
             except NO_CHECKOUT:
                 return end(connection)
@@ -136,11 +132,9 @@ class DialectHooks:
                 checkout.end(self._failed(outcome, connection, error), now(), error)
                 raise
             ended_at = now()
-            spent = ended_at - started_at
             checkout.call_began_at = 0
-            checkout.busy += spent
             checkout.transaction = None
-            transaction.busy += spent
+            transaction.busy += ended_at - started_at
             transaction.ended_at = ended_at
             transaction.outcome = outcome
             return None
@@ -175,7 +169,7 @@ class DialectHooks:
 
     def _checkout_of(self, connection: Any) -> OpenCheckout | None:
         try:
-            checkout: OpenCheckout = connection._dbapi_connection._connection_record.record_info[self._key]  # noqa: SLF001 - see do_execute
+            checkout = self._open[connection._dbapi_connection._connection_record]  # noqa: SLF001 - see do_execute
         except NO_CHECKOUT:
             return None
         return None if checkout.is_inside else checkout

@@ -19,6 +19,7 @@ from .context_session import (
 )
 from .exceptions import CommitTimeoutError, PartialCommitError
 from .lifecycle import BeforeCommitCallback, Lifecycle, logger
+from .observer import ReleaseCause
 
 if TYPE_CHECKING:
     from .connect import DBConnect
@@ -29,12 +30,13 @@ Work = list[Entry]
 Held = list[tuple[Connection, Transaction]]
 
 
-async def finish(context: "Context", *, commit: bool) -> None:
+async def finish(context: "Context", *, commit: bool | None) -> None:
     """End a context: commit or roll back what is open, close its sessions. A second call does nothing.
 
     Args:
         context: the context; nobody else may use it any more.
-        commit: whether to commit; ``set_rollback()`` overrides it.
+        commit: whether to commit or to roll back; ``set_rollback()`` overrides it. None only closes the sessions,
+            which rolls back what is open.
 
     Raises:
         Exception: what the first failing commit or commit hook raised; everything is rolled back and closed.
@@ -45,13 +47,17 @@ async def finish(context: "Context", *, commit: bool) -> None:
     if not context.is_open:
         return
     context.is_open = False
-    commits = commit and not context.rollback_only
+    commits = bool(commit) and not context.rollback_only
     try:
-        if commits and (work := context.transactions()):
-            await commit_sessions(context, work)
-            # A hook may have used a connection that had not been used before.
-            if context.lifecycle.has_commit_hooks and (work := context.transactions()):
+        if commits:
+            if work := context.transactions():
                 await commit_sessions(context, work)
+                # A hook may have used a connection that had not been used before.
+                if context.lifecycle.has_commit_hooks and (work := context.transactions()):
+                    await commit_sessions(context, work)
+        elif commit is not None and (work := stand_ins(context)):
+            # A mock's close() rolls nothing back.
+            await run_to_end(rollback_sessions(context.lifecycle, work))
     except BaseException as error:
         if context.record is not None:
             context.record.commit_failed(error)
@@ -62,8 +68,13 @@ async def finish(context: "Context", *, commit: bool) -> None:
                 await run_to_end(_close_all(context))
         finally:
             if context.record is not None:
-                context.record.settle(commits=commits)
+                context.record.is_to_commit = commits
             context.end()
+
+
+def stand_ins(context: "Context") -> Work:
+    """Return the sessions of a context that are mocks or the like, and say that they are in a transaction."""
+    return [entry for entry in context.transactions() if sync_session_of(entry[1]) is None]
 
 
 def finish_by_status(context: "Context", status: int) -> Awaitable[None]:
@@ -87,10 +98,15 @@ async def _finish_after(error: BaseException, context: "Context") -> None:
         await finish(context, commit=False)
 
 
-async def release_by_status(context: "Context", status: int) -> None:
+async def release_by_status(context: "Context", status: int, cause: ReleaseCause = "headers") -> None:
     """Commit or roll back what is open, as the rule says, and go on: before the headers of a stream are sent.
 
     A transaction with an open server-side cursor is left alone.
+
+    Args:
+        context: the context, which stays open.
+        status: of the response.
+        cause: what observers are told; ``"end"`` for what is no early release, as the response is complete.
 
     Raises:
         Exception: what the first failing commit raised; nothing of a success may be sent then.
@@ -105,7 +121,7 @@ async def release_by_status(context: "Context", status: int) -> None:
     ]
     if not work:
         return
-    context.releasing = "headers"
+    context.releasing = cause
     try:
         if not context.rollback_only and context.lifecycle.commit_on(status):
             await commit_sessions(context, work)

@@ -47,7 +47,7 @@ def setup_db(
         leak_threshold: seconds that a connection may be held before a warning names its holder; None for never.
         leak_stacks: let those warnings name where the connection was taken, too.
         framework_options: what the framework's own ``setup_db`` takes beside (aiohttp and Sanic: ``metrics_path``;
-            aiohttp: ``position``).
+            aiohttp and Starlette: ``position``).
 
     Raises:
         TypeError: no adapter fits the application, an element of ``connections`` is no DBConnect, or one of
@@ -81,5 +81,6 @@ def _adapter_for(app: object) -> EntryPoint:
     raise TypeError(
         f"setup_db knows no framework for {type(app).__module__}.{type(app).__qualname__} (adapters found: {known}). "
         "Pass the application object itself; install an adapter with pip install 'context-async-sqlalchemy[aiohttp]'; "
+        "wrap any other ASGI application by ASGIHTTPDBSessionMiddleware(app, connections=[...]); "
         f"a third-party adapter registers itself in the entry point group {ENTRY_POINT_GROUP!r}"
     )

@@ -47,7 +47,10 @@ class LeakWatch:
             loop.call_later(threshold, self._look, loop)
 
     def returned(self, checkout: OpenCheckout) -> None:
-        """Say that a suspected connection has come back."""
+        """Let go of the task; say so if a suspected connection has come back."""
+        checkout.task = None
+        if not checkout.suspected_after:
+            return
         held = checkout.held_for(checkout.released_at)
         logger.warning(
             "pool %r: the connection suspected to be leaked by %s came back after %.2f s",
@@ -65,7 +68,7 @@ class LeakWatch:
             return
         now = perf_counter_ns()
         next_due: float | None = None
-        for checkout in list(self._probe.open.values()):
+        for checkout in self._probe.all_open():
             if checkout.suspected_after or checkout.task is None or checkout.task.get_loop() is not loop:
                 continue
             held = checkout.held_for(now)

@@ -1,11 +1,8 @@
 """The record of a context while it is filled: what it still holds of the context, and who is told of its end."""
 
 import logging
-import time
-from collections.abc import Callable
-from functools import partial
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .audience import Audience
 from .observer import (
@@ -32,44 +29,73 @@ class ObservedContext(ContextRecord):
     Args:
         context: which one.
         audience: whom to tell: that of the pool which it uses first.
+        began_at: when it asked for its first connection.
+
+    Attributes:
+        early: its checkouts that were given back while it is open, and no other taken since.
+        last_transaction: the outcome of the one that ended last.
+        is_to_commit: what was decided at its end; None before, and if nothing was.
 
     """
 
-    __slots__ = ("_audience", "_early", "_last_transaction", "context")
+    __slots__ = ("_audience", "_request", "_routing", "context", "early", "is_to_commit", "last_transaction")
 
-    def __init__(self, context: "Context", audience: Audience) -> None:
-        began_at = perf_counter_ns()
-        super().__init__(_route_of(context), began_at, time.time_ns() - began_at)
+    # All attributes in one constructor: a call of the inherited one costs more than they do.
+    def __init__(self, context: "Context", audience: Audience, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
+        # The route is asked for when it is needed: some frameworks know it only after their middlewares have run.
+        self._route = None
+        self._routing = context.lifecycle
+        self._request = context.owner
+        if context.owner is None:
+            self._belong_to_request(context.parent)
+        self.began_at = began_at
+        self._epoch_offset = None
+        self.ended_at = 0
+        self.outcome = "unused"
+        self.error = None
+        self.keeps_history = False
+        self._history = None
+        self._notes = None
         self.context: Context | None = context
         self._audience = audience
-        # Its checkouts that were given back while it is open, and no other taken since.
-        self._early: list[Checkout] | None = None
-        self._last_transaction: TransactionOutcome | None = None
-        if audience.context_began is not None:
-            audience.context_began(self)
+        self.early: list[Checkout] | None = None
+        self.last_transaction: TransactionOutcome | None = None
+        self.is_to_commit: bool | None = None
 
     @property
-    def has_early_releases(self) -> bool:
-        """Whether there is an early release to be ended."""
-        return bool(self._early)
+    def route(self) -> str:
+        """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
+        route = self._route
+        if route is None:
+            route_of = self._routing.route_of
+            if route_of is None:
+                route = NO_ROUTE
+            else:
+                try:
+                    route = route_of(self._request)
+                except Exception:
+                    logger.exception("the route of %r could not be found out: it counts as unmatched", self._request)
+                    route = UNMATCHED_ROUTE
+            if route != UNMATCHED_ROUTE:
+                # Unmatched may mean that the router has not run yet.
+                self._route = route
+        return route
 
     def checkout_began(self, pool: ObservedPool, taken_at: int) -> None:
         """End an early release: the context has a connection of the pool again."""
-        early = self._early or []
+        early = self.early or []
         for checkout in reversed(early):
             if checkout.pool is pool:
                 early.remove(checkout)
                 self._end_early_release(checkout, taken_at)
                 break
 
-    def checkout_ended(self, checkout: Checkout) -> None:
-        """Keep what is needed at the context's end."""
-        if checkout.transactions:
-            self._last_transaction = checkout.transactions[-1].outcome
+    def keep(self, checkout: Checkout) -> None:
+        """Keep a checkout that has ended, for the history or until its early release ends."""
         if checkout.is_early:
-            if self._early is None:
-                self._early = []
-            self._early.append(checkout)
+            if self.early is None:
+                self.early = []
+            self.early.append(checkout)
         if self.keeps_history and len(self.checkouts) < HISTORY:
             self.checkouts.append(checkout)
 
@@ -80,30 +106,46 @@ class ObservedContext(ContextRecord):
 
     def commit_failed(self, error: BaseException) -> None:
         """Take down that the commit at the end has raised; a cancellation while it succeeded is no failure."""
-        if isinstance(error, Exception) or self._last_transaction != "commit":
+        if isinstance(error, Exception) or self.last_transaction != "commit":
             self.outcome = "failed"
             self.error = error
-
-    def settle(self, *, commits: bool) -> None:
-        """Take down whether the context was to commit at its end."""
-        if self.outcome == "unused" and self._last_transaction is not None:
-            self.outcome = "commit" if commits else "rollback"
 
     def end(self) -> None:
         """Complete the record, tell of it, and let go of the context and its request."""
         if self.ended_at:
             return
-        self.ended_at = perf_counter_ns()
-        self._route = self.route
-        self.context = None
-        if self.outcome == "unused" and self._last_transaction is not None:
-            # Ended without a decision: only engines were used, or sessions of the application's own.
-            self.outcome = "commit" if self._last_transaction == "commit" else "rollback"
-        early, self._early = self._early, None
-        for checkout in early or ():
-            self._end_early_release(checkout, self.ended_at)
-        if self._audience.context_ended is not None:
-            self._audience.context_ended(self)
+        ended_at = self.ended_at = perf_counter_ns()
+        if self._route is None:
+            self._route = self.route
+        self.context = self._request = None
+        last = self.last_transaction
+        if last is not None and self.outcome == "unused":
+            commits = self.is_to_commit
+            if commits is None:
+                # Only engines were used, or sessions of the application's own.
+                commits = last == "commit"
+            self.outcome = "commit" if commits else "rollback"
+        if self.early is not None:
+            early, self.early = self.early, None
+            for checkout in early:
+                self._end_early_release(checkout, ended_at)
+        tell = self._audience.context_ended
+        if tell is not None:
+            tell(self)
+
+    def _belong_to_request(self, around: "Context | None") -> None:
+        """Find what knows the route of a context of no request: the nearest one around that belongs to one."""
+        while around is not None:
+            if around.owner is not None:
+                self._routing = around.lifecycle
+                self._request = around.owner
+                return
+            if around.record is not None:
+                # Of a request that has ended, and let go of its owner.
+                self._route = around.record.route
+                return
+            around = around.parent
+        self._route = NO_ROUTE
 
     def _end_early_release(self, checkout: Checkout, ended_at: int) -> None:
         tell = self._audience.early_release_ended
@@ -114,25 +156,3 @@ class ObservedContext(ContextRecord):
             self.early_releases.append(release)
         if tell is not None:
             tell(release)
-
-
-def _route_of(context: "Context") -> str | Callable[[], str]:
-    """Find what knows the route: the nearest context around that belongs to a request."""
-    around: Context | None = context
-    while around is not None:
-        if around.owner is not None:
-            route_of = around.lifecycle.route_of
-            return NO_ROUTE if route_of is None else partial(_ask, route_of, around.owner)
-        if around.record is not None:
-            # Of a request that has ended, and let go of its owner.
-            return around.record.route
-        around = around.parent
-    return NO_ROUTE
-
-
-def _ask(route_of: Callable[[Any], str], request: object) -> str:
-    try:
-        return route_of(request)
-    except Exception:
-        logger.exception("the route of %r could not be found out: it counts as unmatched", request)
-        return UNMATCHED_ROUTE

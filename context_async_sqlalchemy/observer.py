@@ -4,8 +4,9 @@ All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns
 documented so is in seconds. Records are filled while things happen and complete when an observer gets them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter_ns, time_ns
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 CheckoutPath = Literal["idle", "new", "queued"]
@@ -177,9 +178,10 @@ class ContextRecord:
     """One context that has taken a connection.
 
     Args:
-        route: its route, or what finds it: some frameworks know it only after their middlewares have run.
+        route: its route.
         began_at: when it asked for its first connection.
-        epoch_offset: nanoseconds to add to an instant to have Unix time.
+        epoch_offset: nanoseconds to add to an instant to have Unix time; by default those of the moment when somebody
+            asks for them first.
 
     Attributes:
         ended_at: when its sessions were closed; 0 before.
@@ -187,49 +189,78 @@ class ContextRecord:
         error: what its end failed with.
         keeps_history: set by an observer in ``context_began`` that needs the three lists; the first ``HISTORY`` of
             each are kept.
-        notes: what observers keep with the record, each under a key of its own.
 
     """
 
     __slots__ = (
+        "_epoch_offset",
+        "_history",
+        "_notes",
         "_route",
         "began_at",
-        "checkouts",
-        "early_releases",
         "ended_at",
-        "epoch_offset",
         "error",
-        "failed_checkouts",
         "keeps_history",
-        "notes",
         "outcome",
     )
 
-    # Not a dataclass: one is made for each request, and generated default factories would cost it twice as much.
-    def __init__(self, route: str | Callable[[], str], began_at: int, epoch_offset: int) -> None:
+    # One is made for each request, and most of them are asked for few of these: lists and the clock wait till then.
+    def __init__(self, route: str | None, began_at: int, epoch_offset: int | None = None) -> None:
         self._route = route
         self.began_at = began_at
-        self.epoch_offset = epoch_offset
+        self._epoch_offset = epoch_offset
         self.ended_at: int = 0
         self.outcome: ContextOutcome = "unused"
         self.error: BaseException | None = None
         self.keeps_history: bool = False
-        self.checkouts: list[Checkout] = []
-        self.failed_checkouts: list[FailedCheckout] = []
-        self.early_releases: list[EarlyRelease] = []
-        self.notes: dict[object, Any] = {}
+        self._history: _History | None = None
+        self._notes: dict[object, Any] | None = None
 
     @property
     def route(self) -> str:
         """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
-        route = self._route
-        if isinstance(route, str):
-            return route
-        found = route()
-        if found != UNMATCHED_ROUTE or self.ended_at:
-            # Unmatched may mean that the router has not run yet.
-            self._route = found
-        return found
+        return UNMATCHED_ROUTE if self._route is None else self._route
+
+    @property
+    def epoch_offset(self) -> int:
+        """Nanoseconds to add to an instant to have Unix time: the same for all instants of one context."""
+        if self._epoch_offset is None:
+            self._epoch_offset = time_ns() - perf_counter_ns()
+        return self._epoch_offset
+
+    @property
+    def checkouts(self) -> list[Checkout]:
+        """What the context has held, in the order of its end."""
+        return self._kept.checkouts
+
+    @property
+    def failed_checkouts(self) -> list[FailedCheckout]:
+        """What it has waited for in vain."""
+        return self._kept.failed_checkouts
+
+    @property
+    def early_releases(self) -> list[EarlyRelease]:
+        """What it has given back before its end, in the order of the releases' ends."""
+        return self._kept.early_releases
+
+    @property
+    def notes(self) -> dict[object, Any]:
+        """What observers keep with the record, each under a key of its own."""
+        if self._notes is None:
+            self._notes = {}
+        return self._notes
+
+    @property
+    def _kept(self) -> "_History":
+        if self._history is None:
+            self._history = _History([], [], [])
+        return self._history
+
+
+class _History(NamedTuple):
+    checkouts: list[Checkout]
+    failed_checkouts: list[FailedCheckout]
+    early_releases: list[EarlyRelease]
 
 
 HISTORY = 100

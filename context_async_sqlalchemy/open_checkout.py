@@ -13,7 +13,7 @@ _NANOSECOND = 1e-9
 
 
 class OpenCheckout(Checkout):
-    """A connection that is out of its pool.
+    """A connection that is out of its pool; ``statements`` and ``busy`` leave out its transactions' until it is back.
 
     Args:
         pool: the pool.
@@ -21,6 +21,7 @@ class OpenCheckout(Checkout):
         asked_at: when the wait began.
         taken_at: when it ended.
         path: how the connection was got.
+        previous: the one that has the same connection, and is given back with it: a StaticPool has but one.
 
     """
 
@@ -36,8 +37,14 @@ class OpenCheckout(Checkout):
     )
 
     # One is made for each checkout: the generated constructor of a dataclass takes twice as long.
-    def __init__(
-        self, pool: ObservedPool, context: ObservedContext | None, asked_at: int, taken_at: int, path: CheckoutPath
+    def __init__(  # noqa: PLR0917 - all positional: a hot path
+        self,
+        pool: ObservedPool,
+        context: ObservedContext | None,
+        asked_at: int,
+        taken_at: int,
+        path: CheckoutPath,
+        previous: "OpenCheckout | None",
     ) -> None:
         self.pool = pool
         self.context = context
@@ -57,17 +64,10 @@ class OpenCheckout(Checkout):
         # Within a call that is measured as a whole, so that what it calls is not counted again.
         self.is_inside = False
         self.is_invalidated = False
-        # A StaticPool gives one connection to several, and takes it back once for all of them.
-        self.previous: OpenCheckout | None = None
+        self.previous = previous
         self.task: asyncio.Task[Any] | None = None
         self.stack: list[tuple[CodeType, int]] | None = None
         self.suspected_after = 0.0
-
-    def begin(self, started_at: int) -> Transaction:
-        """Begin a transaction: drivers do so with the first statement."""
-        transaction = self.transaction = Transaction(started_at)
-        self.transactions.append(transaction)
-        return transaction
 
     def end(self, outcome: TransactionOutcome, ended_at: int, error: BaseException | None = None) -> None:
         """End the open transaction."""
@@ -96,10 +96,8 @@ class OpenCheckout(Checkout):
     def call_ended(self, transaction: Transaction | None, started_at: int) -> None:
         """Add up the time that the driver has taken."""
         self.call_began_at = 0
-        spent = perf_counter_ns() - started_at
-        self.busy += spent
-        if transaction is not None:
-            transaction.busy += spent
+        part = transaction or self
+        part.busy += perf_counter_ns() - started_at
 
     def held_for(self, now: int) -> float:
         """Seconds for which the connection has been out of its pool."""
@@ -107,5 +105,7 @@ class OpenCheckout(Checkout):
 
     def idle_for(self, now: int) -> float:
         """Seconds of it in which the driver was not at work."""
-        busy = self.busy + (now - self.call_began_at if self.call_began_at else 0)
+        busy = self.busy + sum(transaction.busy for transaction in self.transactions)
+        if self.call_began_at:
+            busy += now - self.call_began_at
         return max(now - self.taken_at - busy, 0) * _NANOSECOND

@@ -16,12 +16,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from .audience import Audience, Observation
-from .current import context_or_none
+from .current import context_or_none, current
 from .dialect_hooks import DialectHooks
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
 from .observed_context import ObservedContext
-from .observer import FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
+from .observer import CheckoutPath, FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
 from .open_checkout import OpenCheckout
 from .pool_hooks import MARK, observed_class
 
@@ -50,16 +50,18 @@ class Probe:
         self.server_port: int | None = engine.url.port
         self.database: str | None = engine.url.database
         self.system: str = engine.dialect.name
-        self.open: dict[int, OpenCheckout] = {}
+        # By the pool's record of the connection, which does not keep what the application holds alive.
+        self.open: dict[object, OpenCheckout] = {}
         self.pending = 0
         self.is_installed = True
         self._engine = engine
-        self._is_queue_pool = isinstance(engine.pool, QueuePool)
         self._leaks = LeakWatch(self)
+        # How many connections were made, and perhaps not taken yet; which they are is marked in their records.
+        self._made = 0
         self._nested_routes: set[str] = set()
         self._has_failed = False
         # The dialect's hooks pass on what they find no checkout for, so a failure halfway leaves a working engine.
-        self._dialect_hooks = DialectHooks(engine.dialect, self)
+        self._dialect_hooks = DialectHooks(engine.dialect, self.open)
         self._observed_class = observed_class(type(engine.pool), self)
         engine.pool.__class__ = self._observed_class
         # These come with opened and lost connections only. Of the engine, not of the pool: it may be replaced.
@@ -102,15 +104,14 @@ class Probe:
         if not self.is_installed:
             return
         self.is_installed = False
-        if not self.open:
-            self._unhook()
+        self.unhook_if_unused()
         if self.audience.pool_forgotten is not None:
             self.audience.pool_forgotten(self)
 
     def read(self) -> PoolReading:
         """Read the pool's state now."""
         pool = self._engine.pool
-        used = len(self.open)
+        used = len(self.all_open())
         if isinstance(pool, QueuePool):
             size = pool.size()
             overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
@@ -118,22 +119,17 @@ class Probe:
             return PoolReading(used, _idle(pool), self.pending, maximum, size or None)
         return PoolReading(used, 0, self.pending, None, 0 if isinstance(pool, NullPool) else None)
 
-    def must_wait(self, pool: Pool) -> bool:
-        """Tell whether a checkout would have to wait for another one's end."""
-        if not self._is_queue_pool:
-            return False
-        queue: Any = pool
-        is_full: bool = -1 < queue._max_overflow <= queue._overflow and queue.checkedin() == 0  # noqa: SLF001 - see `read`
-        return is_full
-
     def asked(self, must_wait: bool) -> "ObservedContext | None":  # noqa: FBT001 - positional: a hot path
         """Take down that a checkout begins; return the record of its context."""
-        context = context_or_none()
+        context = current.get() or context_or_none()
         if context is None:
             return None
         record = context.record
         if record is None and not context.has_ended:
-            record = context.record = ObservedContext(context, self.audience)
+            audience = self.audience
+            record = context.record = ObservedContext(context, audience, perf_counter_ns())
+            if audience.context_began is not None:
+                audience.context_began(record)
         if must_wait and record is not None:
             self._look_for_nesting(context, record)
         return record
@@ -141,17 +137,18 @@ class Probe:
     def taken(self, fairy: Any, record: ObservedContext | None, asked_at: int, must_wait: bool) -> None:  # noqa: FBT001 - see `asked`
         """Take down that a checkout has succeeded."""
         taken_at = perf_counter_ns()
-        info: dict[Any, Any] = fairy._connection_record.record_info  # noqa: SLF001 - the public way costs 0.3 us
-        is_new = info.pop(MARK, False)
-        checkout = OpenCheckout(
-            self, record, asked_at, taken_at, "queued" if must_wait else "new" if is_new else "idle"
-        )
-        checkout.previous = info.get(self)
-        info[self] = checkout
-        self.open[id(checkout)] = checkout
-        if record is not None and record.has_early_releases:
+        entry = fairy._connection_record  # noqa: SLF001 - the public way costs 0.3 us
+        path: CheckoutPath = "queued" if must_wait else "idle"
+        if self._made and entry.record_info.pop(MARK, False):
+            self._made -= 1
+            if not must_wait:
+                path = "new"
+        is_open = self.open
+        is_open[entry] = checkout = OpenCheckout(self, record, asked_at, taken_at, path, is_open.get(entry))
+        if record is not None and record.early:
             record.checkout_began(self, taken_at)
-        if (threshold := self.audience.leak_threshold) is not None:
+        threshold = self.audience.leak_threshold
+        if threshold is not None:
             self._leaks.watch(checkout, threshold)
 
     def failed(self, pool: Pool, record: ObservedContext | None, asked_at: int, error: BaseException) -> None:
@@ -163,7 +160,7 @@ class Probe:
             limits = (
                 f"pool size {pool.size()}, overflow {pool.overflow()}" if isinstance(pool, QueuePool) else pool.status()
             )
-            error.add_note(exhaustion_note(self, self.open.values(), (ended_at - asked_at) * _NANOSECOND, limits))
+            error.add_note(exhaustion_note(self, self.all_open(), (ended_at - asked_at) * _NANOSECOND, limits))
         elif isinstance(error, asyncio.CancelledError):
             failure = "cancelled"
         failed = FailedCheckout(self, record, asked_at, ended_at, failure, error)
@@ -172,39 +169,53 @@ class Probe:
         if self.audience.checkout_failed is not None:
             self.audience.checkout_failed(failed)
 
-    def returned(self, entry: Any) -> None:
-        """Take down that a connection goes back to its pool, or is lost."""
-        checkout: OpenCheckout | None = entry.record_info.pop(self, None)
-        while checkout is not None:
-            self._release(checkout)
-            previous, checkout.previous = checkout.previous, None
-            checkout = previous
-        if not self.is_installed and not self.open:
-            self._unhook()
+    def returned(self, checkout: OpenCheckout) -> OpenCheckout | None:
+        """Take down that a connection goes back to its pool, or is lost; return what ends with this one."""
+        checkout.released_at = perf_counter_ns()
+        if checkout.transaction is not None:
+            checkout.end("lost", checkout.released_at, checkout.error)
+        transactions = checkout.transactions
+        for transaction in transactions:
+            checkout.statements += transaction.statements
+            checkout.busy += transaction.busy
+        record: Any = checkout.context
+        if record is None:
+            checkout.released_by, _ = _cause(checkout, None)
+        else:
+            context: Context | None = record.context
+            # With a context that has begun to end, the cause is the default: its end.
+            if checkout.is_invalidated or (context is not None and context.is_open):
+                checkout.released_by, checkout.is_early = _cause(checkout, context)
+            if transactions:
+                record.last_transaction = transactions[-1].outcome
+            if checkout.is_early or record.keeps_history:
+                record.keep(checkout)
+        if checkout.task is not None:
+            self._leaks.returned(checkout)
+        tell = self.audience.checkout_ended
+        if tell is not None:
+            tell(checkout)
+        previous = checkout.previous
+        if previous is not None:
+            checkout.previous = None
+        return previous
+
+    def all_open(self) -> list[OpenCheckout]:
+        """List the checkouts of all connections that are out."""
+        every = list(self.open.values())
+        shared = [checkout for checkout in every if checkout.previous is not None]
+        for checkout in shared:
+            before = checkout.previous
+            while before is not None:
+                every.append(before)
+                before = before.previous
+        return every
 
     def log_failure(self, error: Exception) -> None:
         """Log, once, that the probe itself has failed; the application goes on."""
         if not self._has_failed:
             self._has_failed = True
             logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
-
-    def _release(self, checkout: OpenCheckout) -> None:
-        now = checkout.released_at = perf_counter_ns()
-        self.open.pop(id(checkout), None)
-        if checkout.transaction is not None:
-            checkout.end("lost", now, checkout.error)
-        record = checkout.context
-        if isinstance(record, ObservedContext):
-            context = record.context
-            checkout.released_by, checkout.is_early = _cause(checkout, context)
-            record.checkout_ended(checkout)
-        else:
-            checkout.released_by, _ = _cause(checkout, None)
-        checkout.task = None
-        if checkout.suspected_after:
-            self._leaks.returned(checkout)
-        if self.audience.checkout_ended is not None:
-            self.audience.checkout_ended(checkout)
 
     def _look_for_nesting(self, context: "Context", record: ObservedContext) -> None:
         around: set[int] = set()
@@ -213,7 +224,7 @@ class Probe:
             if each.record is not None and each.is_open:
                 around.add(id(each.record))
             each = each.parent
-        if not any(id(checkout.context) in around for checkout in self.open.values()):
+        if not any(id(checkout.context) in around for checkout in self.all_open()):
             return
         if record.route not in self._nested_routes:
             self._nested_routes.add(record.route)
@@ -230,7 +241,9 @@ class Probe:
 
     def _connected(self, _dbapi_connection: object, entry: Any) -> None:
         try:
-            entry.record_info[MARK] = True
+            if not entry.record_info.get(MARK):
+                entry.record_info[MARK] = True
+                self._made += 1
             if self.audience.connected is not None:
                 # With `async_creator` no hook sees the beginning but this, by the wall clock.
                 self.audience.connected(self, max(time.time() - entry.last_connect_time, 0.0))
@@ -239,7 +252,7 @@ class Probe:
 
     def _invalidated(self, _dbapi_connection: object, entry: Any, error: BaseException | None) -> None:
         try:
-            checkout: OpenCheckout | None = entry.record_info.get(self)
+            checkout = self.open.get(entry)
             if checkout is not None:
                 checkout.is_invalidated = True
                 checkout.error = error or checkout.error
@@ -248,7 +261,10 @@ class Probe:
         except Exception as failure:  # noqa: BLE001 - as above
             self.log_failure(failure)
 
-    def _unhook(self) -> None:
+    def unhook_if_unused(self) -> None:
+        """Leave the engine as it was, once no connection is out."""
+        if self.open:
+            return
         pool = self._engine.pool
         if type(pool) is self._observed_class:
             pool.__class__ = self._observed_class.__base__  # type: ignore[assignment]
@@ -269,7 +285,7 @@ def _cause(checkout: OpenCheckout, context: "Context | None") -> tuple[ReleaseCa
     if checkout.is_invalidated:
         return "invalidation", False
     if is_early and context is not None and context.releasing is not None:
-        return context.releasing, True
+        return context.releasing, context.releasing != "end"
     if checkout.context is not None and not is_early:
         return "end", False
     if not checkout.transactions:

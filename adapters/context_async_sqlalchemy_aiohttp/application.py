@@ -9,7 +9,7 @@ from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .metrics import serve_metrics
-from .middleware import db_context_middleware, release_before_headers, route_of
+from .middleware import db_context_middleware, release_before_headers, route_finder
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
 
@@ -43,7 +43,7 @@ def setup_db(
 
     """
     _require_changeable(app)
-    lifecycle = Lifecycle(connections, route_of=route_of, **options)
+    lifecycle = Lifecycle(connections, route_of=route_finder(), **options)
 
     async def shut_down_after_requests(_app: web.Application) -> AsyncIterator[None]:
         yield

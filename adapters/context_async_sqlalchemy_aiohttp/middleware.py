@@ -1,13 +1,18 @@
 """The two hooks around an aiohttp request: the middleware, and the signal before headers are written."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_urldispatcher import AbstractRoute
 
 from context_async_sqlalchemy.context import context_of, open_context_for
 from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.routes import route_name
+
+_NAMED_ROUTES = 1000
 
 
 def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
@@ -63,10 +68,24 @@ async def release_before_headers(request: web.Request, response: web.StreamRespo
         raise
 
 
-def route_of(request: web.Request) -> str:
-    """Name the route of a request; a sub-application's has its prefix."""
-    resource = request.match_info.route.resource
-    return route_name(request.method, None if resource is None else resource.canonical)
+def route_finder() -> Callable[[web.Request], str]:
+    """Make what names the route of a request of one application; a sub-application's has its prefix."""
+    # Routes are there for as long as the application, but what a router of the application's own returns may not be.
+    names: dict[AbstractRoute, str] = {}
+
+    def route_of(request: web.Request) -> str:
+        route = request.match_info.route
+        name = names.get(route)
+        if name is None:
+            resource = route.resource
+            method = request.method
+            name = route_name(method, None if resource is None else resource.canonical)
+            # Not one for any method, as those are too that aiohttp makes for requests that match none.
+            if route.method == method and len(names) < _NAMED_ROUTES:
+                names[route] = name
+        return name
+
+    return route_of
 
 
 def _forget_body_encoding(request: web.Request) -> None:

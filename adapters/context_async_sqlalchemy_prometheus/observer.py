@@ -3,8 +3,9 @@
 import gzip
 from collections.abc import Sequence
 from functools import cache
+from threading import RLock
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import gzip_accepted
 
 from context_async_sqlalchemy.observer import (
@@ -19,11 +20,12 @@ from context_async_sqlalchemy.observer import (
     SuspectedLeak,
 )
 
-from .exemplars import current_exemplar, no_exemplar
+from .exemplars import current_trace, no_trace
 from .exposition import render
 from .metrics import Metrics, PoolSeries, RouteSeries
 from .multiprocess import directory_or_none, registry_of_all, wipe
 from .pools import PoolCollector, PoolGauges
+from .series import CounterSeries
 
 
 class PrometheusObserver(Observer):
@@ -45,18 +47,20 @@ class PrometheusObserver(Observer):
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
         self._directory = directory_or_none()
-        self._exemplar = current_exemplar
+        self._trace = current_trace
         if self._directory is None:
             self._pools: PoolCollector | PoolGauges = PoolCollector(registry)
             self._gauges: PoolGauges | None = None
         else:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._pools = self._gauges = PoolGauges(registry)
-            self._exemplar = no_exemplar  # This mode drops them (prometheus-client 0.26).
-        self._metrics = Metrics(registry)
+            self._trace = no_trace  # This mode drops them (prometheus-client 0.26).
+        # Held by whatever counts, see .series; never while a route or a span is asked for, which is others' code.
+        self._lock = RLock()
+        self._metrics = Metrics(registry, self._lock, in_files=self._directory is not None)
         self._by_pool: dict[str, PoolSeries] = {}
         self._by_route: dict[tuple[str, str], RouteSeries] = {}
-        self._contexts: dict[ContextOutcome, Counter] = {}
+        self._contexts: dict[ContextOutcome, CounterSeries] = {}
 
     def expose(self, accept: str, accept_encoding: str) -> tuple[Sequence[tuple[str, str]], bytes]:
         """Render all metrics of the registry, or of all processes.
@@ -91,7 +95,8 @@ class PrometheusObserver(Observer):
     def pool_observed(self, pool: ObservedPool) -> None:
         """Read the pool from now on."""
         self._pools.observe(pool)
-        self._of_pool(pool)
+        with self._lock:
+            self._of_pool(pool)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
         """Read the pool no more; what was counted of it stays."""
@@ -99,56 +104,69 @@ class PrometheusObserver(Observer):
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
         """Measure how long opening the connection took."""
-        self._of_pool(pool).create_time.observe(seconds, self._exemplar())
+        exemplar = self._trace()
+        with self._lock:
+            self._of_pool(pool).create_time.observe(seconds, exemplar)
 
     def connection_invalidated(self, pool: ObservedPool) -> None:
         """Count the connection."""
-        self._of_pool(pool).invalidations.inc()
+        with self._lock:
+            self._of_pool(pool).invalidations.inc()
 
     def context_ended(self, context: ContextRecord) -> None:
         """Count the context by its outcome."""
-        counter = self._contexts.get(context.outcome)
-        if counter is None:
-            counter = self._contexts[context.outcome] = self._metrics.contexts.labels(context.outcome)
-        counter.inc()
+        outcome = context.outcome
+        lock = self._lock
+        lock.acquire()
+        try:
+            counter = self._contexts.get(outcome)
+            if counter is None:
+                counter = self._contexts[outcome] = self._metrics.contexts.labels(outcome)
+            counter.inc()
+        finally:
+            lock.release()
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Measure the wait: percentiles without those that failed look best when it is worst."""
-        series = self._of_route(failure.pool, failure.route)
-        series.wait_time.observe(failure.wait_seconds, self._exemplar())
-        if failure.failure == "timeout":
-            series.timeouts.inc()
-        elif failure.failure == "cancelled":
-            self._of_pool(failure.pool).waits_cancelled.inc()
+        exemplar, route = self._trace(), failure.route
+        with self._lock:
+            series = self._of_route(failure.pool.name, route)
+            series.wait_time.observe(failure.wait_seconds, exemplar)
+            if failure.failure == "timeout":
+                series.timeouts.inc()
+            elif failure.failure == "cancelled":
+                self._of_pool(failure.pool).waits_cancelled.inc()
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Measure what the connection was used for, and what for not."""
-        series = self._of_route(checkout.pool, checkout.route)
-        exemplar = self._exemplar()
-        series.wait_time.observe(checkout.wait_seconds, exemplar)
-        series.use_time.observe(checkout.hold_seconds, exemplar)
-        series.held_idle.observe(checkout.idle_seconds, exemplar)
-        series.statements.inc(checkout.statements)
-        for transaction in checkout.transactions:
-            series.transaction_duration(transaction.outcome).observe(transaction.seconds, exemplar)
-        if checkout.is_early:
-            series.early_releases(checkout.released_by).inc()
+        exemplar = self._trace()
+        labels = checkout.pool.name, checkout.route
+        lock = self._lock
+        lock.acquire()  # In half the time of a "with", here where it is for each request.
+        try:
+            series = self._by_route.get(labels) or self._of_route(*labels)
+            series.checkout_ended(checkout, exemplar)
+        finally:
+            lock.release()
         if self._gauges is not None:
             self._gauges.keep_fresh()
 
     def early_release_ended(self, release: EarlyRelease) -> None:
         """Measure for how long others could have the connection."""
-        checkout = release.checkout
-        series = self._of_route(checkout.pool, checkout.route)
-        series.early_release_saved.observe(release.saved_seconds, self._exemplar())
+        exemplar, pool, route = self._trace(), release.checkout.pool, release.checkout.route
+        with self._lock:
+            self._of_route(pool.name, route).early_release_saved.observe(release.saved_seconds, exemplar)
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
         """Count the wait."""
-        self._of_route(nested.pool, nested.route).nested_checkouts.inc()
+        route = nested.route
+        with self._lock:
+            self._of_route(nested.pool.name, route).nested_checkouts.inc()
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         """Count the connection."""
-        self._of_pool(leak.checkout.pool).leaks_suspected.inc()
+        with self._lock:
+            self._of_pool(leak.checkout.pool).leaks_suspected.inc()
 
     def _of_pool(self, pool: ObservedPool) -> PoolSeries:
         series = self._by_pool.get(pool.name)
@@ -156,8 +174,8 @@ class PrometheusObserver(Observer):
             series = self._by_pool[pool.name] = PoolSeries(self._metrics, pool.name)
         return series
 
-    def _of_route(self, pool: ObservedPool, route: str) -> RouteSeries:
-        labels = pool.name, route
+    def _of_route(self, pool: str, route: str) -> RouteSeries:
+        labels = pool, route
         series = self._by_route.get(labels)
         if series is None:
             series = self._by_route[labels] = RouteSeries(self._metrics, *labels)

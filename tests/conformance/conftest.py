@@ -4,12 +4,25 @@ import pytest
 
 from context_async_sqlalchemy import DBConnect
 from tests.conformance.aiohttp_driver import AiohttpDriver
+from tests.conformance.asgi_driver import (
+    FastAPIHypercornDriver,
+    FastAPIUvicornDriver,
+    StarletteHypercornDriver,
+    StarletteUvicornDriver,
+)
 from tests.conformance.driver import Driver
 from tests.conformance.sanic_driver import ExtendedSanicDriver, SanicDriver
 from tests.conformance.service import Service
 from tests.support.database import Database
 
-DRIVERS: list[type[Driver]] = [AiohttpDriver, SanicDriver]
+DRIVERS: list[type[Driver]] = [
+    AiohttpDriver,
+    FastAPIHypercornDriver,
+    FastAPIUvicornDriver,
+    SanicDriver,
+    StarletteHypercornDriver,
+    StarletteUvicornDriver,
+]
 # What Sanic Extensions add to requests and responses could come between these rules and the application.
 EXTENDED_MODULES = {"test_commit_before_response", "test_status_decides"}
 

@@ -104,7 +104,7 @@ async def test_a_failing_commit_at_header_time_is_a_well_formed_500(service: Ser
         assert b"transfer-encoding" not in headers
         assert b"content-encoding" not in headers
         body = await raw.reader.readexactly(int(headers[b"content-length"]))
-        assert b"500" in body
+        assert b"Internal Server Error" in body
     assert await service.database.notes("unique_notes") == []
 
 

@@ -83,7 +83,7 @@ async def test_an_empty_host_is_refused(connection: DBConnect) -> None:
 
 async def test_a_connection_without_a_host_says_what_to_do() -> None:
     connection = DBConnect(lambda _: create_async_engine("sqlite+aiosqlite://"), _maker)
-    with pytest.raises(ValueError, match=r"has no host.*connect\(host\)"):
+    with pytest.raises(ValueError, match=r"host is not set.*connect\(host\)"):
         await connection.session_maker()
 
 

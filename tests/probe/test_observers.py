@@ -109,7 +109,7 @@ def test_nothing_is_made_for_a_method_that_nobody_has() -> None:
 
     audience = Audience([Observation((HearsOfCheckouts(),))])
     assert audience.checkout_ended is not None
-    assert all(getattr(audience, name) is None for name in CALLBACKS if name != "checkout_ended")
+    assert all(getattr(audience, name, None) is None for name in CALLBACKS if name != "checkout_ended")
 
 
 def _entry_point(name: str, value: str) -> EntryPoint:

@@ -7,7 +7,13 @@ import sys
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
-from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    disable_created_metrics,
+    enable_created_metrics,
+)
 from prometheus_client.exposition import choose_encoder
 
 from context_async_sqlalchemy_prometheus import PrometheusObserver, default_observer
@@ -60,6 +66,18 @@ def test_the_metrics_of_the_application_are_rendered_with_ours(
     assert "orders_total 7.0" in lines
     assert 'db_session_statements_total{db_client_connection_pool_name="main",route="GET /"} 2.0' in lines
     assert lines.index("# EOF") == len(lines) - 1
+
+
+def test_prometheus_clients_setting_for_the_time_of_creation_is_respected(observer: PrometheusObserver) -> None:
+    _measure(observer)
+    with_created = observer.expose(TEXT, "")[1].decode().splitlines()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        without = observer.expose(TEXT, "")[1].decode().splitlines()
+    finally:
+        enable_created_metrics()  # type: ignore[no-untyped-call]
+    assert without == [line for line in with_created if "_created" not in line]
+    assert len(without) < len(with_created)
 
 
 def test_gzip_is_used_where_it_is_accepted(observer: PrometheusObserver) -> None:

@@ -1,0 +1,41 @@
+"""The end of an application: wait for open contexts and dispose of the engines, after its own shutdown code."""
+
+from context_async_sqlalchemy.lifecycle import Lifecycle
+
+from .protocol import ASGIApp, Message, Receive, Scope, Send
+
+_LAST_MESSAGES = {"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"}
+
+
+async def run_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run an application's lifespan, and shut down before the server is told of its end.
+
+    An application that has no lifespan (it raises or returns without waiting for a message, as Django does) is
+    given one, so that its engines are disposed of.
+
+    Raises:
+        Exception: what the lifespan raised.
+
+    """
+    knows_lifespan = False
+
+    async def receive_for_app() -> Message:
+        nonlocal knows_lifespan
+        knows_lifespan = True
+        return await receive()
+
+    async def send_for_app(message: Message) -> None:
+        if message["type"] in _LAST_MESSAGES:
+            await lifecycle.shut_down()
+        await send(message)
+
+    try:
+        await app(scope, receive_for_app, send_for_app)
+    except Exception:
+        if knows_lifespan or not lifecycle.connections:
+            raise
+    if not knows_lifespan and lifecycle.connections:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send_for_app({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,48 @@
+"""Setting a Litestar application up."""
+
+from collections.abc import Iterable
+from typing import Any, Unpack
+
+from litestar import Litestar
+
+from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+
+from .middleware import DBContextMiddleware
+from .routes import route_of
+
+_LIFECYCLE = "db_lifecycle"
+
+
+def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[LifecycleOptions]) -> None:
+    """Give every request of a Litestar application, and every websocket, a database context.
+
+    A commit that fails is answered by the server, not by the application's exception handlers, which stand inside.
+
+    Args:
+        app: the application, before it starts.
+        connections: disposed of when the application stops, after its own shutdown code and its last request.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
+            :func:`context_async_sqlalchemy.setup_db`.
+
+    Raises:
+        TypeError: ``app`` is no ``Litestar``, or an element of ``connections`` no DBConnect.
+        ValueError: a connection is given twice, or a time limit is not positive.
+        RuntimeError: the application was set up before.
+
+    """
+    _require_litestar(app)
+    if _LIFECYCLE in app.state:
+        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+    lifecycle = Lifecycle(connections, route_of=route_of, **options)
+    app.state[_LIFECYCLE] = lifecycle
+    # Litestar does not send its lifespan through `asgi_handler`; its hooks of a stop run in reverse order.
+    application: Any = app
+    application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
+    app.on_shutdown.insert(0, lifecycle.shut_down)
+
+
+def _require_litestar(app: object) -> None:
+    if not isinstance(app, Litestar):
+        raise TypeError(f"setup_db takes a Litestar application, got {app!r}")

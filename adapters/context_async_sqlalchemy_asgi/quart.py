@@ -1,0 +1,53 @@
+"""Setting a Quart application up."""
+
+from collections.abc import Iterable
+from typing import Any, Unpack
+
+from quart import Quart, has_request_context, request
+
+from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.routes import route_name
+
+from .middleware import DBContextMiddleware
+from .protocol import Scope
+
+_EXTENSION = "context_async_sqlalchemy"
+
+
+def setup_db(app: Quart, connections: Iterable[DBConnect], **options: Unpack[LifecycleOptions]) -> None:
+    """Give every request of a Quart application, and every websocket, a database context.
+
+    A commit that fails is answered by the server, not by the application's error handlers: Quart sends a response
+    after they have run.
+
+    Args:
+        app: the application, before it starts.
+        connections: disposed of when the application stops, after its own shutdown code and its last request.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
+            :func:`context_async_sqlalchemy.setup_db`.
+
+    Raises:
+        TypeError: ``app`` is no ``Quart``, or an element of ``connections`` no DBConnect.
+        ValueError: a connection is given twice, or a time limit is not positive.
+        RuntimeError: the application was set up before.
+
+    """
+    _require_changeable(app)
+    lifecycle = Lifecycle(connections, route_of=_route_of, **options)
+    app.extensions[_EXTENSION] = lifecycle
+    application: Any = app  # a method is replaced, as Quart documents it for middleware
+    application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle)
+
+
+def _route_of(scope: Scope) -> str:
+    rule = request.url_rule if has_request_context() else None
+    return route_name(scope.get("method", "GET"), None if rule is None else rule.rule)
+
+
+def _require_changeable(app: object) -> None:
+    if not isinstance(app, Quart):
+        raise TypeError(f"setup_db takes a Quart application, got {app!r}")
+    if _EXTENSION in app.extensions:
+        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")

@@ -1,0 +1,41 @@
+"""The template of a request's route, for metrics and spans: never its path, whose values have no bound."""
+
+from typing import Any
+
+from context_async_sqlalchemy.routes import route_name
+
+from .protocol import Scope
+
+
+def route_of(scope: Scope) -> str:
+    """Name the route of a request, or of a websocket."""
+    return route_name(scope.get("method", "GET"), route_template(scope))
+
+
+def route_template(scope: Scope) -> str | None:
+    """Return the template of the route that a request has matched, with the mounts around it, or None.
+
+    Args:
+        scope: the request, once the application has routed it. FastAPI and Starlette (1.10, routing.py; not yet
+            0.45) leave the route there, Litestar its template. FastAPI's routers leave theirs apart from it.
+
+    """
+    if "path_template" in scope:
+        template: str | None = scope["path_template"]
+        return template
+    included: Any = scope.get("fastapi", {}).get("effective_route_context")
+    route: Any = scope.get("route") if included is None else included.original_route
+    # A Mount has no endpoint, and its path is part of the prefix.
+    path: str = (
+        getattr(route if included is None else included, "path_format", "") if hasattr(route, "endpoint") else ""
+    )
+    return _mount_prefix(scope) + path or None
+
+
+def _mount_prefix(scope: Scope) -> str:
+    if "app_root_path" not in scope:
+        return ""
+    prefix: str = scope["root_path"][len(scope["app_root_path"]) :]
+    parameters: dict[str, Any] = scope.get("path_params") or {}
+    names = {str(value): name for name, value in parameters.items()}
+    return "/".join(f"{{{names[part]}}}" if part in names else part for part in prefix.split("/"))

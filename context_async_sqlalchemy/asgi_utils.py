@@ -1,0 +1,15 @@
+"""The published path of the ASGI middleware, which the ``asgi`` adapter has."""
+
+from typing import Any
+
+from .published_names import published_name
+
+__all__ = [
+    "ASGIHTTPDBSessionMiddleware",
+]
+
+ASGIHTTPDBSessionMiddleware: Any
+
+
+def __getattr__(name: str) -> Any:
+    return published_name(__name__, __all__, name)

@@ -1,0 +1,19 @@
+"""The published path of the functions for Starlette, which the ``asgi`` adapter has."""
+
+from typing import Any
+
+from .published_names import published_name
+
+__all__ = [
+    "StarletteHTTPDBSessionMiddleware",
+    "add_starlette_http_db_session_middleware",
+    "starlette_http_db_session_middleware",
+]
+
+StarletteHTTPDBSessionMiddleware: Any
+add_starlette_http_db_session_middleware: Any
+starlette_http_db_session_middleware: Any
+
+
+def __getattr__(name: str) -> Any:
+    return published_name(__name__, __all__, name)

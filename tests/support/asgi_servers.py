@@ -1,0 +1,51 @@
+"""ASGI servers on the loop of the test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import hypercorn.asyncio
+import uvicorn
+from hypercorn.config import Config as HypercornConfig
+
+Serve = Callable[[Any, float], AbstractAsyncContextManager[int]]
+"""Given an application and the seconds of grace at a shutdown, serves it on a free port of 127.0.0.1; yields it."""
+
+
+@asynccontextmanager
+async def under_uvicorn(app: Any, grace: float = 5.0) -> AsyncGenerator[int]:
+    """Serve an application by uvicorn."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = int(listener.getsockname()[1])
+    config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="websockets-sansio")
+    config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def under_hypercorn(app: Any, grace: float = 5.0) -> AsyncGenerator[int]:
+    """Serve an application by hypercorn."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = int(listener.getsockname()[1])
+    config = HypercornConfig()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = grace
+    config.errorlog = None
+    stop = asyncio.Event()
+    servers: Any = hypercorn.asyncio  # whose types name types that are not there
+    serving = asyncio.create_task(servers.serve(app, config, shutdown_trigger=stop.wait))
+    try:
+        yield port
+    finally:
+        stop.set()
+        await serving
