@@ -4,6 +4,7 @@ With Docker ``docker compose -f grafana/compose.yaml up --build`` gives the same
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -15,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -77,7 +77,7 @@ def main() -> int:
             return process.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def prometheus(folder: Path) -> Generator[None]:
     """Run Prometheus during the block, if it is installed and its port is free; tell which it is.
 
@@ -126,7 +126,7 @@ def _first_row() -> str:
     return urlencode(graphs)
 
 
-@contextmanager
+@contextlib.contextmanager
 def viewer(environment: dict[str, str]) -> Generator[None]:
     """Run a trace viewer during the block, if one is installed and wanted; tell which it is.
 
@@ -151,9 +151,11 @@ def viewer(environment: dict[str, str]) -> Generator[None]:
             yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def _started(command: Sequence[str], port: int) -> Generator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - the command is ours
+    # A group of its own: Ctrl-C is for the shop, whose last spans and metrics are still wanted; and what is installed
+    # may be a script that starts the program proper.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ours
     try:
         deadline = time.monotonic() + _START_SECONDS
         while not is_taken(port) and process.poll() is None and time.monotonic() < deadline:
@@ -162,7 +164,8 @@ def _started(command: Sequence[str], port: int) -> Generator[None]:
             print(f"{command[0]} does not answer on port {port}; it was started as: {shlex.join(command)}")
         yield
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(_STOP_SECONDS)
 
 

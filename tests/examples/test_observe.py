@@ -7,6 +7,7 @@ import pytest
 
 from examples import observe
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -33,21 +34,19 @@ def test_what_is_missing_is_told_with_the_remedy(programs: Path, capsys: pytest.
     assert environment == {}
 
 
-def test_an_installed_viewer_is_started_gets_the_traces_and_is_stopped(
+async def test_an_installed_viewer_is_started_gets_the_traces_and_is_stopped(
     programs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = observe.OTLP_PORT
-    _install(
-        programs,
-        "jaeger",
-        f"import http.server as s; s.test(s.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')",
-    )
+    # As npm's and pip's are: a script that starts the program.
+    serve = f"import http.server as s; s.test(s.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')"
+    _install(programs, "jaeger", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {serve!r}])")
     environment: dict[str, str] = {}
     with observe.viewer(environment):
         assert observe.is_taken(port)
     assert environment == {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
     assert "Traces:     http://127.0.0.1:16686 (jaeger)" in capsys.readouterr().out
-    assert not observe.is_taken(port)
+    await until(lambda: not observe.is_taken(port), "the viewer ends")
 
 
 def test_a_program_that_does_not_start_is_told(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,6 @@ from tests.grafana.promql import grouping_labels, legend_labels, selectors
 from tests.grafana.shipped import Json, Target
 
 _OF_TARGET = {"job", "instance"}
-
-
 _MEASURED = shipped.measured()
 _EXPRESSIONS = shipped.expressions()
 

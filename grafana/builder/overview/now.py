@@ -59,7 +59,6 @@ NOW = Row(
             kind="stat",
             width=5,
             critical=1,
-            without_data="0",
         ),
         Panel(
             "Held idle",
