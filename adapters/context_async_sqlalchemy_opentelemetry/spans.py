@@ -52,6 +52,8 @@ class SessionTracer:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
+        # The global provider may be set later.
+        self._may_be_without_sdk = isinstance(tracer, trace.ProxyTracer)
 
     def context_began(self, context: ContextRecord) -> None:
         """Decide whether the context is traced; of one that is not, nothing is kept."""
@@ -60,6 +62,9 @@ class SessionTracer:
         if is_session:
             parent = span.get_span_context()
             if parent.is_valid and not parent.trace_flags.sampled:
+                return
+            if self._may_be_without_sdk and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+                # Asking costs every request a tenth of what beginning a span for nobody does.
                 return
             # A job; or a part of a sampled trace whose own span has ended, or is in another process.
             span = self._tracer.start_span("db.session", start_time=context.began_at + context.epoch_offset)
@@ -82,9 +87,10 @@ class SessionTracer:
 
     def context_ended(self, context: ContextRecord) -> None:
         """Build the context's spans."""
-        traced: _Trace | None = context.notes.pop(self, None)
+        traced = self._trace_of(context)
         if traced is None:
             return
+        del context.notes[self]
         pools = sorted(traced.totals.items(), key=lambda item: item[1].began_at)
         sessions = [SessionSpan(self._tracer, context, pool, totals) for pool, totals in pools]
         if not traced.is_session:
