@@ -18,7 +18,7 @@ from .lifecycle import Lifecycle
 from .observer import ReleaseCause
 
 if TYPE_CHECKING:
-    from .observed_context import ObservedContext
+    from .probe.observed_context import ObservedContext
 
 __all__ = [
     "Context",

@@ -4,8 +4,8 @@ import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from .audience import Audience
-from .observer import (
+from context_async_sqlalchemy.audience import Audience
+from context_async_sqlalchemy.observer import (
     HISTORY,
     NO_ROUTE,
     UNMATCHED_ROUTE,
@@ -19,7 +19,7 @@ from .observer import (
 )
 
 if TYPE_CHECKING:
-    from .context import Context
+    from context_async_sqlalchemy.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

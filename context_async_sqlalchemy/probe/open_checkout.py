@@ -6,8 +6,9 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any
 
+from context_async_sqlalchemy.observer import Checkout, CheckoutPath, ObservedPool, Transaction, TransactionOutcome
+
 from .observed_context import ObservedContext
-from .observer import Checkout, CheckoutPath, ObservedPool, Transaction, TransactionOutcome
 
 _NANOSECOND = 1e-9
 

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from time import perf_counter_ns
 
-from .observer import ObservedPool
+from context_async_sqlalchemy.observer import ObservedPool
+
 from .open_checkout import OpenCheckout
 
 _NAMED = 3

@@ -1,7 +1,6 @@
 """Watches one engine's pool and dialect, and fills the records of :mod:`~context_async_sqlalchemy.observer`.
 
-The hooks that call it are in :mod:`~context_async_sqlalchemy.pool_hooks` and
-:mod:`~context_async_sqlalchemy.dialect_hooks`.
+The hooks that call it are in :mod:`~.pool_hooks` and :mod:`~.dialect_hooks`.
 """
 
 import asyncio
@@ -15,18 +14,26 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
-from .audience import Audience, Observation
-from .current import context_or_none, current
+from context_async_sqlalchemy.audience import Audience, Observation
+from context_async_sqlalchemy.current import context_or_none, current
+from context_async_sqlalchemy.observer import (
+    CheckoutPath,
+    FailedCheckout,
+    NestedCheckout,
+    PoolReading,
+    ReleaseCause,
+    WaitFailure,
+)
+
 from .dialect_hooks import DialectHooks
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
 from .observed_context import ObservedContext
-from .observer import CheckoutPath, FailedCheckout, NestedCheckout, PoolReading, ReleaseCause, WaitFailure
 from .open_checkout import OpenCheckout
 from .pool_hooks import MARK, observed_class
 
 if TYPE_CHECKING:
-    from .context import Context
+    from context_async_sqlalchemy.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

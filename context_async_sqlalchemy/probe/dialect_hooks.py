@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy.engine import Dialect
 
-from .observer import Transaction, TransactionOutcome
+from context_async_sqlalchemy.observer import Transaction, TransactionOutcome
+
 from .open_checkout import OpenCheckout
 
 # What finding the checkout of a connection raises where there is none: a detached or invalidated connection, the

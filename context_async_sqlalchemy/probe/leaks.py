@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet  # type: ignore[import-untyped]
 
-from .observer import SuspectedLeak
+from context_async_sqlalchemy.observer import SuspectedLeak
+
 from .open_checkout import OpenCheckout
 
 if TYPE_CHECKING:
-    from .probe import Probe
+    from .pool_probe import Probe
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
