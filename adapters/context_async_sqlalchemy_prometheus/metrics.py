@@ -7,6 +7,7 @@ Prometheus form (docs/db/database-metrics.md), so that one dashboard serves both
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from context_async_sqlalchemy.observer import Checkout, ReleaseCause, TransactionOutcome
+from context_async_sqlalchemy.retry import RETRYABLE_SQLSTATES
 
 from .exemplars import Trace
 from .series import CounterSeries, CountersOfProcess, Family, HistogramSeries, HistogramsOfProcess, Lock
@@ -137,7 +138,9 @@ class PoolSeries:
 class RouteSeries:
     """The series of one pool and route: looking one up by its labels costs more than adding to it.
 
-    Those that a route may never need, histograms above all, are made at their first use.
+    Those of troubles begin at zero with the others, as a pool's do. What else a route may never need, histograms above
+    all, is made at its first use: a scrape has 16 lines for each. So there is none for transactions that were lost,
+    which the pool's invalidations tell; a COMMIT of unknown outcome is worth an alert of its route.
     """
 
     __slots__ = (
@@ -157,7 +160,8 @@ class RouteSeries:
     def __init__(self, metrics: Metrics, pool: str, route: str) -> None:
         self._metrics = metrics
         self._labels = (pool, route)
-        self._transactions: dict[TransactionOutcome, HistogramSeries] = {}
+        unknown: TransactionOutcome = "unknown"
+        self._transactions = {unknown: metrics.transaction_duration.labels(pool, route, unknown)}
         self._early_releases: dict[ReleaseCause, CounterSeries] = {}
         self._saved: HistogramSeries | None = None
         self.wait_time = metrics.wait_time.labels(pool, route)
@@ -166,6 +170,8 @@ class RouteSeries:
         self.statements = metrics.statements.labels(pool, route)
         self.timeouts = metrics.timeouts.labels(pool, route)
         self.nested_checkouts = metrics.nested_checkouts.labels(pool, route)
+        for sqlstate in sorted(RETRYABLE_SQLSTATES):
+            metrics.retries.labels(pool, route, sqlstate)
 
     def checkout_ended(self, checkout: Checkout, exemplar: Trace | None) -> None:
         """Measure what the connection was used for, and what for not: all that a checkout changes, in one call."""

@@ -4,6 +4,7 @@ import gzip
 from collections.abc import Sequence
 from functools import cache
 from threading import RLock
+from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import gzip_accepted
@@ -98,6 +99,8 @@ class PrometheusObserver(Observer):
         self._pools.observe(pool)
         with self._lock:
             self._of_pool(pool)
+            for outcome in get_args(ContextOutcome):
+                self._contexts[outcome] = self._metrics.contexts.labels(outcome)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
         """Read the pool no more; what was counted of it stays."""

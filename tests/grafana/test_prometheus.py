@@ -74,6 +74,12 @@ def test_an_alert_notices_what_happened(seen: _Seen, rule: Json) -> None:
     assert seen.values(quick)
 
 
+def test_the_first_unknown_commit_of_a_route_is_an_increase(seen: _Seen) -> None:
+    values = seen.values('db_session_transaction_duration_seconds_count{route="GET /commit", outcome="unknown"}')
+    assert values[0] == 0
+    assert values[-1] > 0
+
+
 def test_prometheus_has_loaded_all_rules(seen: _Seen) -> None:
     (group,) = seen.prometheus.get("rules")["groups"]
     assert [rule["name"] for rule in group["rules"]] == [rule["alert"] for rule in shipped.rules()]

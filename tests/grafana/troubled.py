@@ -57,7 +57,7 @@ class Trouble:
             await until(is_watched, "the first scrape")
             for number in range(_ROUNDS):
                 await self._exhaust(http)
-                for path in ("/orders/1", "/orders/2", "/failing", "/impatient"):
+                for path in ("/orders/1", "/orders/2", "/failing", "/impatient", "/commit"):
                     await http.get(path)
                 # It kills all connections: some rounds without it must see the others' trouble undisturbed.
                 if number % 2:

@@ -18,6 +18,12 @@ from tests.support.waiting import until
 
 USED = 'db_client_connection_count{db_client_connection_pool_name="main",db_client_connection_state="used"}'
 
+FAILED = 'db_session_contexts_total{outcome="failed"}'
+UNKNOWN = (
+    "db_session_transaction_duration_seconds_count"
+    '{db_client_connection_pool_name="main",outcome="unknown",route="GET /"}'
+)
+
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
@@ -84,6 +90,7 @@ def test_all_is_measured_as_in_one_process(observer: PrometheusObserver, monkeyp
         alone = measured(PrometheusObserver(CollectorRegistry()))
     assert measured(observer) == alone
     assert alone[USED] == 3
+    assert alone[UNKNOWN] == alone[FAILED] == 0
 
 
 async def test_what_a_pool_is_doing_is_written_every_second_for_the_other_processes(
