@@ -15,7 +15,7 @@ from examples.shop.domain import Shop
 from examples.shop.errors import ANSWERED_ERRORS, answer_to
 from examples.shop.parsing import parse_basket, parse_number
 from examples.shop.schema import Order
-from examples.shop.tracing import request_span
+from examples.shop.tracing import answered, request_span
 
 _SHOP = web.AppKey("shop", Shop)
 _ALL = str(2**31 - 1)
@@ -120,7 +120,7 @@ async def _trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     span = request_span(request.method, "" if resource is None else resource.canonical)
     with trace.use_span(span, end_on_exit=True):
         response = await handler(request)
-        span.set_attribute("http.response.status_code", response.status)
+        answered(span, response.status)
         return response
 
 

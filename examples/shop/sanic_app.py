@@ -18,7 +18,7 @@ from examples.shop.domain import Shop
 from examples.shop.errors import ANSWERED_ERRORS, answer_to
 from examples.shop.parsing import parse_basket, parse_number
 from examples.shop.schema import Order
-from examples.shop.tracing import request_span
+from examples.shop.tracing import answered, request_span
 
 ShopRequest = Request[Any, Any]
 
@@ -145,7 +145,7 @@ async def _begin_span(request: ShopRequest) -> None:
 
 async def _end_span(request: ShopRequest, response: BaseHTTPResponse, **_: Any) -> None:
     if hasattr(request.ctx, "span"):
-        request.ctx.span.set_attribute("http.response.status_code", response.status)
+        answered(request.ctx.span, response.status)
         request.ctx.span.end()
         context.detach(request.ctx.outer)
 

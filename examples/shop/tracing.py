@@ -3,13 +3,14 @@
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind, StatusCode
 from rich.tree import Tree
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -99,6 +100,19 @@ def request_span(method: str, route: str) -> Span:
         kind=SpanKind.SERVER,
         attributes={"http.request.method": method, "http.route": route},
     )
+
+
+def answered(span: Span, status: int) -> None:
+    """Write down how a request was answered.
+
+    Args:
+        span: of the request.
+        status: of the answer.
+
+    """
+    span.set_attribute("http.response.status_code", status)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.set_status(StatusCode.ERROR)
 
 
 def _identity(span: ReadableSpan) -> SpanContext:
