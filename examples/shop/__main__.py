@@ -43,19 +43,19 @@ def main() -> int:
     """Run the demo and give its exit status."""
     arguments = _arguments()
     try:
-        return asyncio.run(_run(arguments.duration, arguments.port, arguments.framework))
+        return asyncio.run(_run(arguments.duration, arguments.host, arguments.port, arguments.framework))
     except CannotStartError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-async def _run(duration: float | None, port: int, framework: str) -> int:
+async def _run(duration: float | None, host: str, port: int, framework: str) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     errors = ErrorLog()
     logging.basicConfig(level=logging.WARNING, handlers=[errors, logging.StreamHandler()])
-    with bind(port) as listener:
+    with bind(host, port) as listener:
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         _say("Preparing the database ...")
         # This blocks the loop, on which nothing else runs yet: the server ends with the thread that starts it.
@@ -169,6 +169,12 @@ def _arguments() -> argparse.Namespace:
         type=_positive_seconds,
         metavar="SECONDS",
         help=f"how long the load takes; the demo ends after it (without: {_DEFAULT_SECONDS:g} s, and it stays open)",
+    )
+    parser.add_argument(
+        "--host",
+        choices=(HOST, "0.0.0.0"),  # noqa: S104 - where it is asked for
+        default=HOST,
+        help="0.0.0.0 for other machines, and for the host of a container (default: %(default)s)",
     )
     parser.add_argument("--port", type=_port, default=8080, help="where the shop listens (default: %(default)s)")
     parser.add_argument("--framework", choices=sorted(_SERVING), default="aiohttp", help="default: %(default)s")

@@ -13,16 +13,18 @@ from examples.shop.database import open_database
 from local_postgres import database_server
 
 HOST = "127.0.0.1"
+"""Where the shop listens, if it is not told otherwise, and where its load always finds it."""
 
 
 class CannotStartError(Exception):
     """The demo cannot run here; the message says what to do."""
 
 
-def bind(port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Take a port.
 
     Args:
+        host: the address of this machine; 0.0.0.0 is all that it has.
         port: 0 takes any free one.
 
     Raises:
@@ -30,11 +32,11 @@ def bind(port: int) -> socket.socket:
 
     """
     try:
-        return socket.create_server((HOST, port))
+        return socket.create_server((host, port))
     except OSError as error:
         problem = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
         raise CannotStartError(
-            f"Port {port} of {HOST} {problem}. Choose another one with --port, or --port 0 for any free one."
+            f"Port {port} of {host} {problem}. Choose another one with --port, or --port 0 for any free one."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ SHORT_LOAD_THEN_OPEN = "import examples.shop.__main__ as m, sys; m._DEFAULT_SECO
         (["--duration", "nan"], "'nan' is not a positive number of seconds"),
         (["--port", "65536"], "'65536' is not a port from 0 to 65535"),
         (["--framework", "fortran"], "(choose from aiohttp, sanic)"),
+        (["--host", "example.com"], "(choose from 127.0.0.1, 0.0.0.0)"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -36,7 +38,7 @@ def test_bad_arguments_are_refused(
         main()
     assert ended.value.code == 2
     # Python 3.11 quotes the choices, later ones do not.
-    assert message in capsys.readouterr().err.replace("'aiohttp', 'sanic'", "aiohttp, sanic")
+    assert message in re.sub(r"'([\w.]+)'(?=[,)])", r"\1", capsys.readouterr().err)
 
 
 def test_a_taken_port_is_told_with_the_remedy(
@@ -106,6 +108,14 @@ def test_the_demo_ends_by_itself_and_tells_what_it_found(database_url: str, fram
     assert 'db_session_early_releases_total{by="commit",db_client_connection_pool_name="main"' in shown
     assert "PROBLEM" not in shown
     assert "Traceback" not in shown
+
+
+def test_a_shop_for_other_machines_listens_on_all_addresses_and_its_load_finds_it(database_url: str) -> None:
+    arguments = ("-m", "examples.shop", "--duration", "0.5", "--host", "0.0.0.0")  # noqa: S104 - that is the case
+    with start_demo(*arguments, environment={"DATABASE_URL": database_url}) as demo:
+        shown, _ = demo.communicate()
+    assert demo.returncode == 0, shown
+    assert "The shop is open at http://127.0.0.1:" in shown
 
 
 def test_ctrl_c_while_the_shop_is_open_leaves_nothing(tmp_path: Path) -> None:

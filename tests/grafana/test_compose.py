@@ -64,6 +64,17 @@ def test_prometheus_scrapes_as_often_as_grafana_thinks_and_where_the_demo_is() -
     assert target == f"localhost:{command[command.index('--port') + 1]}"
 
 
+def test_all_that_is_told_to_be_at_localhost_can_be_reached_from_the_host() -> None:
+    text = (shipped.FOLDER / "compose.yaml").read_text()
+    told = set(re.findall(r"http://localhost:(\d+)", text.partition("\nname:")[0]))
+    published = {published.split(":")[1]: published for published in _COMPOSE["services"]["prometheus"]["ports"]}
+    assert told == set(published)
+    assert all(published[port] == f"127.0.0.1:{port}:{port}" for port in told)
+    command: list[str] = _COMPOSE["services"]["demo"]["command"]
+    assert command[command.index("--host") + 1] == "0.0.0.0"  # noqa: S104 - of the container
+    assert command[command.index("--port") + 1] in published
+
+
 def test_the_tag_of_a_pool_is_the_one_that_spans_have() -> None:
     keys = [tag["key"] for tag in _DATASOURCES["jaeger"]["jsonData"]["tracesToMetrics"]["tags"]]
     assert keys == [POOL_NAME]
