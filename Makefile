@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test test-oldest lint types imports check benchmark dashboards lock clean
+.PHONY: demo observe test test-oldest lint types imports check benchmark dashboards pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -40,16 +40,29 @@ benchmark: $(VENV)/.installed
 dashboards: $(VENV)/.installed
 	$(BIN)/python -m grafana.builder
 
+# Writes docs/pictures/*.png from a shop in trouble: about four minutes. Node and matplotlib are for this alone.
+pictures: $(VENV)/.pictures
+	PATH="$(abspath $(BIN)):$(abspath $(VENV))/viewer/node_modules/.bin:$$PATH" $(BIN)/python -m pictures
+
 # Versions and hashes for every supported Python; no index is named, so the installer's own is used.
 lock: $(VENV)/.installed
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile --group pyproject.toml:pictures --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade --output-file pictures/requirements.lock
 
 # The build backend is locked with the rest, hence no isolated build.
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.pictures: $(VENV)/.installed pictures/requirements.lock pictures/package-lock.json
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement pictures/requirements.lock
+	mkdir -p $(VENV)/viewer
+	cp pictures/package.json pictures/package-lock.json $(VENV)/viewer
+	cd $(VENV)/viewer && PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 $(VENV)-oldest/.installed: $(VENV)/.installed

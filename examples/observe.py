@@ -24,8 +24,8 @@ from urllib.request import urlopen
 
 from grafana.builder.overview.now import NOW
 
-_HOST = "127.0.0.1"
-_SHOP_PORT = 8080
+HOST = "127.0.0.1"
+SHOP_PORT = 8080
 PROMETHEUS_PORT = 9090
 OTLP_PORT = 4318
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -54,10 +54,10 @@ class _Viewer:
 _VIEWERS = (
     _Viewer("jaeger", port=16686),
     _Viewer("jaeger-all-in-one", port=16686),
-    _Viewer("autotel-devtools", ("--host", _HOST, "--port", str(OTLP_PORT), "--grpc-port", "4317")),
+    _Viewer("autotel-devtools", ("--host", HOST, "--port", str(OTLP_PORT), "--grpc-port", "4317")),
 )
 _INSTALL_PROMETHEUS = "apt-get install --no-install-recommends prometheus"
-_INSTALL_VIEWER = "npm install --global autotel-devtools@27.1.0 (Node 22.5 or newer), or Jaeger's binary in the PATH"
+INSTALL_VIEWER = "npm install --global autotel-devtools@27.1.0 (Node 22.5 or newer), or Jaeger's binary in the PATH"
 
 
 def main() -> int:
@@ -65,8 +65,8 @@ def main() -> int:
     arguments = _arguments()
     environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="observe-") as folder, prometheus(Path(folder)), viewer(environment):
-        shop = [sys.executable, "-m", "examples.shop", "--port", str(_SHOP_PORT), "--duration", arguments.duration]
-        print(f"Shop:       http://{_HOST}:{_SHOP_PORT}/metrics, under load for {arguments.duration} s\n", flush=True)
+        shop = [sys.executable, "-m", "examples.shop", "--port", str(SHOP_PORT), "--duration", arguments.duration]
+        print(f"Shop:       http://{HOST}:{SHOP_PORT}/metrics, under load for {arguments.duration} s\n", flush=True)
         with subprocess.Popen(shop, env=environment) as process:  # noqa: S603 - the command is ours
             # It closes what it has opened; when it has, this ends too.
             def stop(_number: int, _frame: FrameType | None) -> None:
@@ -85,12 +85,12 @@ def prometheus(folder: Path) -> Generator[None]:
         folder: for its data.
 
     """
-    url = f"http://{_HOST}:{PROMETHEUS_PORT}"
+    url = f"http://{HOST}:{PROMETHEUS_PORT}"
     command = [
         "prometheus",
         f"--config.file={_CONFIG}",
         f"--storage.tsdb.path={folder}",
-        f"--web.listen-address={_HOST}:{PROMETHEUS_PORT}",
+        f"--web.listen-address={HOST}:{PROMETHEUS_PORT}",
         "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ]
@@ -101,7 +101,7 @@ def prometheus(folder: Path) -> Generator[None]:
         print(f"Prometheus: {url} is taken by another program, which may scrape the shop with {_CONFIG}")
         yield
     else:
-        with _started(command, PROMETHEUS_PORT):
+        with started(command, PROMETHEUS_PORT):
             pages = _pages(url)
             print(f"Prometheus: {pages}/alerts; the overview's first row: {pages}/graph?{_first_row()}")
             yield
@@ -139,20 +139,27 @@ def viewer(environment: dict[str, str]) -> Generator[None]:
         print(f"Traces:     go to {endpoint} ({_OTLP_ENDPOINT})")
         yield
     elif found is None:
-        print(f"Traces:     no viewer is installed. {_INSTALL_VIEWER}")
+        print(f"Traces:     no viewer is installed. {INSTALL_VIEWER}")
         yield
     elif is_taken(OTLP_PORT):
         print(f"Traces:     port {OTLP_PORT} is taken by another program; set {_OTLP_ENDPOINT} if that takes them")
         yield
     else:
-        with _started([found.program, *found.arguments], OTLP_PORT):
-            environment[_OTLP_ENDPOINT] = f"http://{_HOST}:{OTLP_PORT}"
-            print(f"Traces:     http://{_HOST}:{found.port} ({found.program})")
+        with started([found.program, *found.arguments], OTLP_PORT):
+            environment[_OTLP_ENDPOINT] = f"http://{HOST}:{OTLP_PORT}"
+            print(f"Traces:     http://{HOST}:{found.port} ({found.program})")
             yield
 
 
 @contextlib.contextmanager
-def _started(command: Sequence[str], port: int) -> Generator[None]:
+def started(command: Sequence[str], port: int) -> Generator[None]:
+    """Run a program during the block, which begins when it listens; tell if it does not.
+
+    Args:
+        command: its name and arguments.
+        port: that it listens on.
+
+    """
     # A group of its own: Ctrl-C is for the shop, whose last spans and metrics are still wanted; and what is installed
     # may be a script that starts the program proper.
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ours
@@ -172,7 +179,7 @@ def _started(command: Sequence[str], port: int) -> Generator[None]:
 def is_taken(port: int) -> bool:
     """Tell whether something listens on a port."""
     with socket.socket() as probe:
-        return probe.connect_ex((_HOST, port)) == 0
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _arguments() -> argparse.Namespace:

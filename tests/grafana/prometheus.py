@@ -30,7 +30,7 @@ class Prometheus:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     def get(self, path: str, **parameters: str | float) -> Any:
         """Ask for something.
@@ -40,7 +40,7 @@ class Prometheus:
 
         """
         try:
-            with urlopen(f"{self._url}/api/v1/{path}?{urlencode(parameters)}", timeout=10) as answer:  # noqa: S310
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=10) as answer:  # noqa: S310
                 return json.load(answer)["data"]
         except HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from error
@@ -52,7 +52,7 @@ class Prometheus:
 
     def is_ready(self) -> bool:
         try:
-            with urlopen(f"{self._url}/-/ready", timeout=1):  # noqa: S310 - it is the one that was started
+            with urlopen(f"{self.url}/-/ready", timeout=1):  # noqa: S310 - it is the one that was started
                 return True
         except (URLError, OSError):
             return False

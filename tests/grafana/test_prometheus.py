@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from grafana.variables import substituted
+from pictures.dashboard import overview
 from tests.grafana import shipped
 from tests.grafana.prometheus import SCRAPE_SECONDS, Prometheus, running
 from tests.grafana.shipped import Json, Target
@@ -35,14 +37,9 @@ class _Seen:
         return self.prometheus.values(expression, self.start, self.end)
 
     def substituted(self, expression: str) -> str:
-        """Put in what Grafana would with "All" selected, and the range that is shown."""
-        # Grafana's rule: four scrapes, or the step and one scrape.
-        values = {"__rate_interval": f"{4 * SCRAPE_SECONDS}s", "__range": f"{math.ceil(self.end - self.start)}s"}
-        for variable in shipped.variables():
-            values.setdefault(variable["name"], variable.get("allValue", ""))
-        substituted = re.sub(r"\$(\w+)", lambda found: values[found[1]], expression)
-        assert "$" not in substituted
-        return substituted
+        (dashboard,) = shipped.dashboards()
+        shown = math.ceil(self.end - self.start)
+        return substituted(expression, dashboard, scrape_seconds=SCRAPE_SECONDS, range_seconds=shown)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +57,11 @@ def seen(prometheus_program: str, database_url: str, tmp_path_factory: pytest.Te
 @pytest.mark.parametrize("target", shipped.targets(), ids=lambda target: target.name)
 def test_a_panel_shows_what_happened(seen: _Seen, target: Target) -> None:
     assert any(value > 0 for value in seen.values(seen.substituted(target.query["expr"])))
+
+
+def test_the_picture_of_the_documentation_has_something_in_each_panel(seen: _Seen) -> None:
+    panels = overview(seen.prometheus.url, seen.start, seen.end).panels
+    assert all(bool(panel.series) == (panel.definition["type"] != "row") for panel in panels)
 
 
 @pytest.mark.parametrize("name", shipped.variable_queries())
