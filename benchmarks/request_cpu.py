@@ -62,16 +62,20 @@ async def _servers(
 
 
 async def _measure(
-    comparisons: Iterable[Comparison], framework: str, url: str, *, processes: int, rounds: int, requests: int
+    comparisons: Iterable[Comparison],
+    framework: str,
+    url: str,
+    core: int | None,
+    *,
+    processes: int,
+    rounds: int,
+    requests: int,
 ) -> None:
-    cores = separate_cores()
-    if cores is not None:
-        os.sched_setaffinity(0, cores[1])
     for comparison in comparisons:
         block = requests * comparison.block
         samples: dict[str, list[float]] = {comparison.baseline: [], comparison.candidate: []}
         for process in range(processes):
-            async with _servers(framework, comparison, url, cores and cores[0]) as servers:
+            async with _servers(framework, comparison, url, core) as servers:
                 for application, server in servers.items():
                     await server.load(application, comparison.path, block)
                 for round_number in range(rounds):
@@ -116,12 +120,17 @@ def main() -> None:
     framework, comparisons = arguments.framework, COMPARISONS
     if arguments.tracing:
         framework, comparisons = "aiohttp", TRACING
+    cores = separate_cores()
+    if cores is not None:
+        # Before the database is started: its processes must not run on the server's core either.
+        os.sched_setaffinity(0, cores[1])
     with database_server() as url:
         asyncio.run(
             _measure(
                 comparisons,
                 framework,
                 url,
+                cores[0] if cores is not None else None,
                 processes=arguments.processes,
                 rounds=arguments.rounds,
                 requests=arguments.requests,

@@ -74,6 +74,10 @@ class Handlers:
         await run(self._connection, SLOW_COMMIT_STATEMENT)
         return response.empty()
 
+    async def shut_down(self, request: Any) -> response.HTTPResponse:
+        request.app.m.terminate()
+        return response.empty()
+
 
 PATHS = tuple(name for name in vars(Handlers) if not name.startswith("_"))
 

@@ -143,7 +143,10 @@ async def test_workers(database: Database) -> None:
             async with client.get("/failing", headers={"Connection": "close"}) as response:
                 assert response.status == 500
         await database.wait_for_backends("state = 'idle'", count=2)
-        process.send_signal(signal.SIGTERM)
+        # Not by a signal: in 3 of 120 runs of a bare application Sanic's main process fails then, or hangs, as its
+        # handler speaks to the state's process in the middle of another such exchange (25.12.1, worker/manager.py).
+        async with client.get("/shut_down", headers={"Connection": "close"}) as response:
+            assert response.status == 204
         assert await asyncio.wait_for(process.wait(), 20) == 0
     assert await database.notes() == ["kept"] * requests
     assert await database.notes("unique_notes") == []
