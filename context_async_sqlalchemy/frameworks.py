@@ -46,8 +46,8 @@ def setup_db(
             (``prometheus``, ``opentelemetry``); ``()`` for nobody.
         leak_threshold: seconds that a connection may be held before a warning names its holder; None for never.
         leak_stacks: let those warnings name where the connection was taken, too.
-        framework_options: what the framework's own ``setup_db`` takes beside (aiohttp and Sanic: ``metrics_path``;
-            aiohttp and Starlette: ``position``).
+        framework_options: what the framework's own ``setup_db`` takes beside (``metrics_path``; aiohttp and
+            Starlette: ``position``).
 
     Raises:
         TypeError: no adapter fits the application, an element of ``connections`` is no DBConnect, or one of

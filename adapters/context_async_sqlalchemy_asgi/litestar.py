@@ -3,18 +3,27 @@
 from collections.abc import Iterable
 from typing import Any, Unpack
 
-from litestar import Litestar
+from litestar import HttpMethod, Litestar, Request, Response, route
+from litestar.exceptions import ImproperlyConfiguredException
 
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.observer import Observer
 
+from .metrics import ROUTE_NAME, exposition_at, path_taken, rendered
 from .middleware import DBContextMiddleware
 from .routes import route_of
 
 _LIFECYCLE = "db_lifecycle"
 
 
-def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[LifecycleOptions]) -> None:
+def setup_db(
+    app: Litestar,
+    connections: Iterable[DBConnect],
+    *,
+    metrics_path: str | None = "/metrics",
+    **options: Unpack[LifecycleOptions],
+) -> None:
     """Give every request of a Litestar application, and every websocket, a database context.
 
     A commit that fails is answered by the server, not by the application's exception handlers, which stand inside.
@@ -22,6 +31,7 @@ def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[
     Args:
         app: the application, before it starts.
         connections: disposed of when the application stops, after its own shutdown code and its last request.
+        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
         options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
             ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
@@ -29,18 +39,38 @@ def setup_db(app: Litestar, connections: Iterable[DBConnect], **options: Unpack[
     Raises:
         TypeError: ``app`` is no ``Litestar``, or an element of ``connections`` no DBConnect.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application was set up before.
+        RuntimeError: the application was set up before, or has a route at ``metrics_path``. If the other route is added
+            later, Litestar raises its ``ImproperlyConfiguredException`` there.
 
     """
     _require_litestar(app)
     if _LIFECYCLE in app.state:
         raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
+    if metrics_path is not None:
+        _serve_metrics(app, metrics_path, lifecycle.observers)
     app.state[_LIFECYCLE] = lifecycle
     # Litestar does not send its lifespan through `asgi_handler`; its hooks of a stop run in reverse order.
     application: Any = app
     application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
     app.on_shutdown.insert(0, lifecycle.shut_down)
+
+
+def _serve_metrics(app: Litestar, path: str, observers: Iterable[Observer]) -> None:
+    exposition = exposition_at(path, observers)
+    if exposition is None:
+        return
+
+    async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
+        asked = request.headers
+        headers, body = await rendered(exposition, asked.get("accept", ""), asked.get("accept-encoding", ""))
+        return Response(body, headers=dict(headers))
+
+    methods = [HttpMethod.GET, HttpMethod.HEAD]
+    try:
+        app.register(route(path, http_method=methods, name=ROUTE_NAME, include_in_schema=False)(scrape))
+    except ImproperlyConfiguredException as error:
+        raise path_taken(path, error.detail) from error
 
 
 def _require_litestar(app: object) -> None:

@@ -11,6 +11,7 @@ from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, 
 
 from .failed_commit import answer_failed_commit
 from .lifespan import run_lifespan
+from .metrics import ScrapedApp, exposition_at, is_scrape
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
 from .routes import route_of
@@ -95,13 +96,16 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
         app: the application, or the middleware inside of this one.
         _before_commit: the option ``before_commit`` as the second positional argument.
         connections: disposed of at the end of the lifespan; none by default, the application closes its own.
+        metrics_path: where the observer that can be scraped is served, to GET and HEAD, in place of what the
+            application has there; None, the default, for nowhere: what the application serves is unknown here.
         options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
             ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
         TypeError: an element of ``connections`` is no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or there is one and several observers can be scraped.
 
     """
 
@@ -113,8 +117,19 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
         app: ASGIApp,
         _before_commit: BeforeCommitCallback | None = None,
         connections: Iterable[DBConnect] = (),
+        metrics_path: str | None = None,
         **options: Unpack[LifecycleOptions],
     ) -> None:
         if _before_commit is not None:
             options["before_commit"] = _before_commit
         super().__init__(app, Lifecycle(connections, route_of=route_of, **options))
+        self._metrics_path = metrics_path or ""
+        exposition = exposition_at(metrics_path, self.lifecycle.observers)
+        self._scraped = None if exposition is None else ScrapedApp(exposition)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or lifespan; a scrape opens no context."""
+        if self._scraped is not None and is_scrape(scope, self._metrics_path):
+            await self._scraped(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)

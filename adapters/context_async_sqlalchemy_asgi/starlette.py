@@ -11,6 +11,7 @@ from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 
 from .middleware import DBContextMiddleware
 from .routes import route_of
+from .starlette_metrics import serve_metrics
 
 
 def setup_db(
@@ -18,6 +19,7 @@ def setup_db(
     connections: Iterable[DBConnect],
     *,
     position: int | None = None,
+    metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of a Starlette or FastAPI application, and every websocket, a database context.
@@ -29,6 +31,7 @@ def setup_db(
         position: index in ``app.user_middleware``, 0 being the outermost. By default outermost of those that were
             added before, but inside of leading OpenTelemetry middlewares, so that the commit is part of the
             request's span. Middlewares that are added later stand outside: ``add_middleware`` is so.
+        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
         options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
             ``observers``, ``leak_threshold`` and ``leak_stacks``; see
             :func:`context_async_sqlalchemy.setup_db`.
@@ -36,11 +39,14 @@ def setup_db(
     Raises:
         TypeError: ``app`` is no ``Starlette``, or an element of ``connections`` no DBConnect.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started, or has such a middleware already.
+        RuntimeError: the application has started, has such a middleware already, or a route at ``metrics_path``; the
+            last is raised when the application starts if the other route is added later.
 
     """
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
+    if metrics_path is not None:
+        serve_metrics(app, metrics_path, lifecycle.observers)
     app.state.db_lifecycle = lifecycle
     app.user_middleware.insert(
         _default_position(app) if position is None else position, Middleware(DBContextMiddleware, lifecycle=lifecycle)

@@ -1,6 +1,7 @@
 """Applications for servers with several processes, in which the test says how many connections a worker holds.
 
 gunicorn tests.prometheus_adapter.served:make_aiohttp_app
+uvicorn tests.prometheus_adapter.served:make_asgi_app --factory
 sanic tests.prometheus_adapter.served:make_sanic_app --factory
 """
 
@@ -11,6 +12,9 @@ from aiohttp import web
 from sanic import HTTPResponse, Request, Sanic, response
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import PlainTextResponse
 
 from context_async_sqlalchemy import db_session, setup_db
 from tests.support.connections import connect_to
@@ -40,6 +44,18 @@ async def make_aiohttp_app() -> web.Application:
 
     app = web.Application()
     app.router.add_get("/work/{what}", work)
+    setup_db(app, [_connection])
+    return app
+
+
+def make_asgi_app() -> Starlette:
+    """Make the application that uvicorn serves."""
+
+    async def work(request: StarletteRequest) -> PlainTextResponse:
+        return PlainTextResponse(await _work(int(request.query_params["held"])))
+
+    app = Starlette()
+    app.router.add_route("/work/{what}", work)
     setup_db(app, [_connection])
     return app
 

@@ -1,7 +1,6 @@
 """/metrics on an aiohttp application."""
 
 import asyncio
-import gzip
 import threading
 from pathlib import Path
 
@@ -15,17 +14,11 @@ from context_async_sqlalchemy import DBConnect, setup_db
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.conformance.statements import write
-from tests.prometheus_adapter.records import FakePool, checkout, context_of
-
-OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+from tests.prometheus_adapter.scraping import check_formats, measure
 
 
 async def _answer(_request: web.Request) -> web.Response:
     return web.Response(text="the application's own")
-
-
-def _measure(observer: PrometheusObserver) -> None:
-    observer.checkout_ended(checkout(FakePool(), context_of("GET /")))
 
 
 async def test_it_is_scraped_in_the_format_that_is_accepted(
@@ -33,18 +26,9 @@ async def test_it_is_scraped_in_the_format_that_is_accepted(
 ) -> None:
     app = web.Application()
     setup_db(app, [], observers=[Observer(), observer])
-    _measure(observer)
-    client = await aiohttp_client(app, auto_decompress=False)
-    async with client.get("/metrics", headers={"Accept-Encoding": "identity"}) as response:
-        assert response.status == 200
-        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert b'route="GET /"' in await response.read()
-    headers = {"Accept": OPEN_METRICS, "Accept-Encoding": "gzip"}
-    async with client.get("/metrics", headers=headers) as response:
-        assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-        assert response.headers["Content-Encoding"] == "gzip"
-        assert gzip.decompress(await response.read()).endswith(b"# EOF\n")
-    assert (await client.head("/metrics")).status == 200
+    measure(observer)
+    client = await aiohttp_client(app)
+    await check_formats(str(client.make_url("/metrics")))
     assert (await client.post("/metrics")).status == 405
 
 
@@ -126,7 +110,7 @@ async def test_of_a_sub_application_it_has_the_prefix(
 
 
 async def test_two_applications_show_the_same(observer: PrometheusObserver, aiohttp_client: AiohttpClient) -> None:
-    _measure(observer)
+    measure(observer)
     bodies: list[str] = []
     for _ in range(2):
         app = web.Application()

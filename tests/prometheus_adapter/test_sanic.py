@@ -1,6 +1,5 @@
 """/metrics on a Sanic application."""
 
-import gzip
 import itertools
 import socket
 from collections.abc import AsyncGenerator, Generator
@@ -16,7 +15,7 @@ from sanic_routing.exceptions import RouteExists
 from context_async_sqlalchemy import DBConnect, setup_db
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_prometheus import PrometheusObserver
-from tests.prometheus_adapter.records import FakePool, checkout, context_of
+from tests.prometheus_adapter.scraping import check_formats, measure
 
 AnyRequest = Request[Any, Any]
 _numbers = itertools.count()
@@ -53,19 +52,11 @@ async def _answer(_request: AnyRequest, **_: str) -> HTTPResponse:
 
 async def test_it_is_scraped_in_the_format_that_is_accepted(app: Any, observer: PrometheusObserver) -> None:
     setup_db(app, [], observers=[Observer(), observer])
-    observer.checkout_ended(checkout(FakePool(), context_of("GET /")))
-    async with _serving(app, auto_decompress=False) as client:
-        async with client.get("/metrics", headers={"Accept-Encoding": "identity"}) as answer:
-            assert answer.status == 200
-            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-            assert b'route="GET /"' in await answer.read()
-        headers = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
-        async with client.get("/metrics", headers=headers) as answer:
-            assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-            assert answer.headers["Content-Encoding"] == "gzip"
-            assert gzip.decompress(await answer.read()).endswith(b"# EOF\n")
-        async with client.head("/metrics") as answer:
-            assert answer.status == 200
+    measure(observer)
+    async with _serving(app) as client:
+        async with client.get("/metrics") as answer:
+            url = str(answer.url)
+        await check_formats(url)
 
 
 async def test_the_path_can_be_chosen(app: Any, observer: PrometheusObserver) -> None:

@@ -1,0 +1,76 @@
+"""Serving metrics from a Starlette or FastAPI application."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Match, Mount, Route
+
+from context_async_sqlalchemy.observer import Observer
+
+from .metrics import METHODS, ROUTE_NAME, ScrapedApp, exposition_at, path_taken
+
+
+def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> None:
+    """Add a route for the observer that can be scraped, if there is one.
+
+    Args:
+        app: the application.
+        path: the route's path.
+        observers: those of the application.
+
+    Raises:
+        RuntimeError: the application has a route of this path already; raised when the application starts if the
+            other route is added later.
+        ValueError: the path does not begin with a slash, or several observers can be scraped.
+
+    """
+    exposition = exposition_at(path, observers)
+    if exposition is None:
+        return
+    ours = Route(path, ScrapedApp(exposition), methods=METHODS, name=ROUTE_NAME, include_in_schema=False)
+    lifespan: Any = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan_of_app_whose_path_is_free(app: Any) -> AsyncGenerator[Any]:
+        _require_free(app, path, ours)
+        async with lifespan(app) as state:
+            yield state
+
+    _require_free(app, path, ours)
+    # First: Starlette takes the first route that matches, and what is dynamic is no rival.
+    app.router.routes.insert(0, ours)
+    app.router.lifespan_context = lifespan_of_app_whose_path_is_free
+
+
+def _require_free(app: Starlette, path: str, ours: BaseRoute) -> None:
+    """Refuse a second route of the same path: Starlette serves the first, and says nothing."""
+    rival = _rival([route for route in app.router.routes if route is not ours], path)
+    if rival is not None:
+        raise path_taken(path, rival)
+
+
+def _rival(routes: Iterable[Any], path: str) -> object | None:
+    for route in routes:
+        included = getattr(route, "effective_route_contexts", None)
+        rival: object | None = None
+        if isinstance(route, Mount):
+            if route.path == path:
+                return route
+            if path.startswith(f"{route.path}/"):
+                rival = _rival(route.routes, path[len(route.path) :])
+        elif included is not None:
+            # FastAPI (0.165) keeps the routers that are included as they are.
+            rival = _rival([context.starlette_route or context for context in included()], path)
+        elif any(_is_reached(route, path, method) for method in METHODS):
+            rival = getattr(route, "original_route", route)
+        if rival is not None:
+            return rival
+    return None
+
+
+def _is_reached(route: Any, path: str, method: str) -> bool:
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
+    match, found = route.matches(scope)
+    return match is Match.FULL and not found.get("path_params")
