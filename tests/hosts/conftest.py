@@ -1,0 +1,16 @@
+"""A primary with a replica, and a service whose connection follows the one that takes writes."""
+
+from collections.abc import Generator
+
+import pytest
+
+from local_postgres import SYNCHRONOUS_REPLICATION, PostgresReplica, PostgresServer
+from tests.hosts.pair import Pair
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest) -> Generator[Pair]:
+    """Give the test two servers; with the parameter "synchronous" commits wait for the replica."""
+    settings = SYNCHRONOUS_REPLICATION if getattr(request, "param", "") == "synchronous" else None
+    with PostgresServer(settings) as primary, PostgresReplica(primary) as replica:
+        yield Pair(primary, replica)
