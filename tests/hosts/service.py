@@ -1,4 +1,4 @@
-"""An aiohttp application as docs/hosts.md recommends it, and clients that write without a pause."""
+"""How the applications are served, and clients that write without a pause."""
 
 import asyncio
 import itertools
@@ -7,38 +7,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from sqlalchemy import text
 
-from context_async_sqlalchemy import DBConnect, db_session, setup_db
-from context_async_sqlalchemy.observer import Observer
-from examples.failover import is_passing
 from tests.support.waiting import until
-
-
-@web.middleware
-async def answer_503_during_a_failover(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Outside of the library's middleware: by then everything is rolled back."""
-    try:
-        return await handler(request)
-    except Exception as error:
-        if not is_passing(error):
-            raise
-        return web.Response(status=503, headers={"Retry-After": "1"}, text=repr(error))
-
-
-def make_app(connection: DBConnect, observers: list[Observer], finish_timeout: float = 10) -> web.Application:
-    """Make the application: POST /notes/{body} writes."""
-
-    async def write(request: web.Request) -> web.Response:
-        session = await db_session(connection)
-        await session.execute(text("INSERT INTO notes (body) VALUES (:body)"), {"body": request.match_info["body"]})
-        return web.Response(status=201)
-
-    app = web.Application(middlewares=[answer_503_during_a_failover])
-    app.router.add_post("/notes/{body}", write)
-    setup_db(app, [connection], position=1, observers=observers, finish_timeout=finish_timeout)
-    return app
 
 
 @asynccontextmanager

@@ -62,8 +62,9 @@ class WritableHost:
             for answer in asyncio.as_completed([self._refusal(host) for host in some]):
                 host, refusals[host] = await answer
                 if not refusals[host]:
-                    await connect.change_host(host)  # which does nothing if it is in use
                     self._trusted_until = monotonic() + self._check_every
+                    # Nothing if it is in use. Else it is at once, and then the old host's connections are closed.
+                    await connect.change_host(host)
                     return
         reasons = "; ".join(f"{host}: {refusal}" for host, refusal in refusals.items())
         raise NoWritableHostError(f"no host takes writes now ({reasons})")
