@@ -131,7 +131,8 @@ class DBConnect:
     async def change_host(self, host: str) -> None:
         """Use another host from now on; nothing happens if it is in use already.
 
-        Sessions in flight finish on the old engine; each of its connections is closed as it comes back.
+        Sessions in flight finish on the old engine; each of its connections is closed as it comes back. Those that
+        are idle are closed before this returns; an old host that answers no more is given two seconds.
 
         Raises:
             ValueError: the host is empty.

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http.cookies import SimpleCookie
 
@@ -13,7 +13,7 @@ from context_async_sqlalchemy import db_context, db_session
 from examples.read_your_writes import aiohttp_app, sanic_app, starlette_app
 from examples.read_your_writes.notes import add_note, list_notes
 from examples.read_your_writes.positions import COOKIE, POSITION, ReadYourWrites
-from local_postgres import PostgresReplica, PostgresServer
+from local_postgres import PostgresServer
 from tests.hosts.pair import Pair, connections_to, execute
 from tests.hosts.service import serving
 from tests.sanic_adapter.serving import start, stop
@@ -102,23 +102,15 @@ async def _nothing_is_left(pair: Pair) -> bool:
     return await connections_to(pair.primary) + await connections_to(pair.replica) == 0
 
 
-@pytest.fixture(scope="module")
-def servers() -> Generator[Pair]:
-    with PostgresServer() as primary, PostgresReplica(primary) as replica:
-        pair = Pair(primary, replica)
-        asyncio.run(pair.create_notes())
-        yield pair
-
-
 @pytest.fixture
-async def pair(servers: Pair) -> AsyncGenerator[Pair]:
+async def pair(lasting_pair: Pair) -> AsyncGenerator[Pair]:
     """Give the test an empty table, on both, and a replica that replays nothing from now on."""
-    await execute(servers.primary, "TRUNCATE notes")
-    await until_async(lambda: _has_replayed_all(servers), "the replica has the empty table")
-    await execute(servers.replica, "SELECT pg_wal_replay_pause()")
-    await until_async(lambda: _is_paused(servers.replica), "the replay is paused")
-    yield servers
-    await execute(servers.replica, "SELECT pg_wal_replay_resume()")
+    await execute(lasting_pair.primary, "TRUNCATE notes")
+    await until_async(lambda: _has_replayed_all(lasting_pair), "the replica has the empty table")
+    await execute(lasting_pair.replica, "SELECT pg_wal_replay_pause()")
+    await until_async(lambda: _is_paused(lasting_pair.replica), "the replay is paused")
+    yield lasting_pair
+    await execute(lasting_pair.replica, "SELECT pg_wal_replay_resume()")
 
 
 async def _has_replayed_all(pair: Pair) -> bool:

@@ -107,7 +107,8 @@ class Client:
             await asyncio.gather(*tasks)
 
 
-async def test_sessions_in_flight_finish_on_the_old_host_and_new_ones_go_to_the_new(pair: Pair) -> None:
+async def test_sessions_in_flight_finish_on_the_old_host_and_new_ones_go_to_the_new(lasting_pair: Pair) -> None:
+    pair = lasting_pair
     old, new = pair.primary.address[1], pair.replica.address[1]
     switched = SwitchedService(pair)
     answers: list[str] = []

@@ -17,9 +17,8 @@ from tests.prometheus_adapter.records import FakePool, checkout, context_of, tra
 from tests.support.waiting import until
 
 USED = 'db_client_connection_count{db_client_connection_pool_name="main",db_client_connection_state="used"}'
-TO_SERVER = (
-    'db_session_server_connections{db_client_connection_pool_name="main",server_address="db.example",server_port="5432"}'
-)
+_SERVER = 'db_client_connection_pool_name="main",server_address="db.example",server_port="5432"'
+TO_SERVER = f"db_session_server_connections{{{_SERVER}}}"
 
 
 @pytest.fixture
