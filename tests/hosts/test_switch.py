@@ -21,6 +21,7 @@ from tests.support.recorder import Recorder
 from tests.support.waiting import until, until_async
 
 IN_FLIGHT = 3
+CLIENTS = 5
 PORT = text("SELECT inet_server_port()")
 
 
@@ -120,7 +121,7 @@ async def test_sessions_in_flight_finish_on_the_old_host_and_new_ones_go_to_the_
             return await connections_to(pair.primary) == IN_FLIGHT
 
         await until_async(all_are_held, "the requests hold their connections")
-        async with client.asking(answers, clients=5):
+        async with client.asking(answers, clients=CLIENTS):
             await until(lambda: len(answers) > 50, "requests before the switch")
             assert (await client.servers()).keys() == {old}
             # Those who race for it make one switch.
@@ -145,7 +146,7 @@ async def test_sessions_in_flight_finish_on_the_old_host_and_new_ones_go_to_the_
 
         # Whatever the moment, a request was on one host; and from the switch on it was the new one.
         assert set(answers) == {f"{old} {old}", f"{new} {new}"}
-        assert set(answers[begun + 5 :]) == {f"{new} {new}"}
+        assert answers[begun:].count(f"{old} {old}") <= CLIENTS, "only those that were under way"
         spans = switched.traces.all("db.session main")
         ports = [span.attributes["server.port"] for span in spans if span.attributes is not None]
         assert len(ports) == len(answers) + IN_FLIGHT
