@@ -1,20 +1,17 @@
 """DBConnect: one database as the application sees it; its engine and session maker are made lazily, once."""
 
-import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import Pool, QueuePool
-from sqlalchemy.util import greenlet_spawn
 
 from .audience import Audience, Observation
 from .context_session import context_session_maker
 from .probe import Probe
+from .retirement import retire, revive
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -134,7 +131,8 @@ class DBConnect:
     async def change_host(self, host: str) -> None:
         """Use another host from now on; nothing happens if it is in use already.
 
-        Sessions in flight finish on the old engine; each of its connections is closed as it comes back.
+        Sessions in flight finish on the old engine; each of its connections is closed as it comes back. Those that
+        are idle are closed before this returns; an old host that answers no more is given two seconds.
 
         Raises:
             ValueError: the host is empty.
@@ -172,7 +170,7 @@ class DBConnect:
         probe, self._probe = self._probe, None
         try:
             if engine is not None:
-                await _retire(engine)
+                await retire(engine)
         finally:
             if probe is not None:
                 probe.remove()
@@ -217,6 +215,7 @@ class DBConnect:
         maker = self._session_maker_creator(engine)
         if engine is not self._engine:
             self._probe = None
+            revive(engine)
         self._engine, self._session_maker, self.host = engine, maker, host
         self._context_session_maker = None
         self._renew_probe()
@@ -237,40 +236,12 @@ class DBConnect:
     async def _switch(self, host: str) -> None:
         old, old_probe = self._engine, self._probe
         self._connect(host)
-        try:
-            if old is not None:
-                await _retire(old)
-        finally:
-            # Its hooks stay until the sessions in flight have given their connections back.
-            if old_probe is not None and old_probe is not self._probe:
-                old_probe.remove()
-
-
-async def _retire(engine: AsyncEngine) -> None:
-    """Dispose of an engine whose sessions may still be in flight: their connections are closed as they return."""
-    pool = engine.sync_engine.pool
-    await engine.dispose()
-    # dispose() closes the idle connections only; one that came back since, or comes back later, would stay
-    # open in the old pool.
-    if isinstance(pool, QueuePool):
-        _close_on_return(pool)
-        await greenlet_spawn(pool.dispose)
-
-
-def _close_on_return(pool: Pool) -> None:
-    loop = asyncio.get_running_loop()
-    closing: set[asyncio.Task[None]] = set()
-
-    def close_returned() -> None:
-        task = loop.create_task(greenlet_spawn(pool.dispose))
-        closing.add(task)
-        task.add_done_callback(closing.discard)
-
-    def on_checkin(_dbapi_connection: object, _record: object) -> None:
-        # The connection is in the pool only after this event.
-        loop.call_soon(close_returned)
-
-    event.listen(pool, "checkin", on_checkin)
+        if old is None:
+            return
+        is_replaced = old is not self._engine
+        if old_probe is not None and is_replaced:
+            old_probe.retire()
+        await retire(old, is_replaced=is_replaced)
 
 
 def _required(host: str) -> str:

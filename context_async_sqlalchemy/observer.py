@@ -323,7 +323,7 @@ class Observer:
         """Hear that an engine was made: its pool is observed from now on."""
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
-        """Hear that the engine is gone: disposed of for good, or replaced by one of another host."""
+        """Hear that the engine is gone: disposed of for good, or replaced by one of another host and drained."""
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
         """Hear that a connection was opened."""

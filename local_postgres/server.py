@@ -7,27 +7,32 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from local_postgres.binaries import Binaries, find_binaries
-from local_postgres.privileges import Privileges, current_privileges
+from local_postgres.binaries import find_binaries
+from local_postgres.files import Files
+from local_postgres.privileges import current_privileges
 from local_postgres.scratch import create_scratch_directory, sweep_abandoned
 
 _HOST = "127.0.0.1"
 _USER = "postgres"
 # Fast, and unsafe on a power cut: the data does not outlive the server.
 _SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+SYNCHRONOUS_REPLICATION = {"synchronous_standby_names": "*", "synchronous_commit": "on"}
+"""Settings of a primary whose commits wait until a replica has them: until there is one, they wait for ever."""
+
 _PORT_ATTEMPTS = 5
 _INITDB_TIMEOUT_SECONDS = 60.0
 _START_TIMEOUT_SECONDS = 30.0
 _STOP_TIMEOUT_SECONDS = 10.0
 _REMOVE_TIMEOUT_SECONDS = 2.0
 _POLL_SECONDS = 0.01
-_LOG_LINES = 20
-# The line of postmaster.pid that holds the server's state; `pg_ctl --wait` reads the same one.
+# The lines of postmaster.pid that hold the key and the id of shared memory, and the server's state; `pg_ctl --wait`
+# reads the same one.
+_MEMORY_LINE = 6
 _STATE_LINE = 7
 
 
@@ -64,6 +69,7 @@ class PostgresServer:
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._settings = {**_SETTINGS, **(settings or {})}
         self._directory: Path | None = None
+        self._files: Files | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
 
@@ -94,7 +100,9 @@ class PostgresServer:
         sweep_abandoned()
         self._directory = create_scratch_directory()
         try:
-            self._start_in(self._directory, binaries, privileges)
+            self._files = Files.prepare(self._directory, binaries, privileges)
+            self._make_cluster(self._files)
+            self._serve(self._files)
         except BaseException:
             self.stop()
             raise
@@ -107,7 +115,7 @@ class PostgresServer:
         finally:
             if self._directory is not None:
                 _remove(self._directory)
-            self._directory = self._process = self._port = None
+            self._directory = self._files = self._process = self._port = None
 
     def url(self, database: str = "postgres", driver: str = "postgresql+asyncpg") -> str:
         """Give the SQLAlchemy URL of a database of this server.
@@ -120,46 +128,81 @@ class PostgresServer:
             RuntimeError: the server is not running.
 
         """
+        host, port = self.address
+        return f"{driver}://{_USER}@{host}:{port}/{database}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port of this server.
+
+        Raises:
+            RuntimeError: the server is not running.
+
+        """
         if self._port is None:
-            raise RuntimeError("This server is not running: it has no URL.")
-        return f"{driver}://{_USER}@{_HOST}:{self._port}/{database}"
+            raise RuntimeError("This server is not running: it has no address.")
+        return _HOST, self._port
 
-    def _start_in(self, directory: Path, binaries: Binaries, privileges: Privileges) -> None:
-        programs = privileges.executable(binaries, directory).directory
-        data = directory / "data"
-        data.mkdir(mode=0o700)
-        privileges.hand_over(data)
-        log = directory / "log"
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings that it is started with, the defaults among them."""
+        return self._settings
 
-        initdb = [str(programs / "initdb"), f"--pgdata={data}", f"--username={_USER}", "--auth=trust"]
-        initdb += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        with log.open("wb") as output:
-            self._process = privileges.spawn(initdb, output)
+    def kill(self) -> None:
+        """End the server as a crash does: nobody is told, nothing is written. Its data stays until ``stop``.
+
+        Raises:
+            RuntimeError: the server is not running.
+
+        """
+        if self._process is None or self._files is None:
+            raise RuntimeError("This server is not running: there is nothing to kill.")
+        shared_memory = (self._files.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[_MEMORY_LINE]
+        # Its children look for it whenever they wait for something, and end too.
+        self._process.kill()
+        self._process.wait(_STOP_TIMEOUT_SECONDS)
+        # A segment of a few bytes that only the server itself would remove, and of which a machine has 4096.
+        remove = shutil.which("ipcrm")
+        if remove is not None:
+            subprocess.run([remove, "--shmem-id", shared_memory.split()[1]], capture_output=True, check=False)  # noqa: S603
+
+    def _make_cluster(self, files: Files) -> None:
+        arguments = [f"--pgdata={files.data}", f"--username={_USER}", "--auth=trust"]
+        arguments += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        self._run(files, "initdb", arguments)
+
+    def _run(self, files: Files, program: str, arguments: Sequence[str]) -> None:
+        """Run a program that makes the data, to its end."""
+        with files.log.open("wb") as output:
+            self._process = files.spawn(program, arguments, output)
         try:
             status = self._process.wait(_INITDB_TIMEOUT_SECONDS)
         except BaseException as error:
-            # It hands no signal on to the server it runs; both are in the session that was made for it.
+            # initdb hands no signal on to the server it runs; both are in the session that was made for it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise PostgresStartError(f"initdb took over {_INITDB_TIMEOUT_SECONDS} seconds", _tail(log)) from None
+                raise PostgresStartError(
+                    f"{program} took over {_INITDB_TIMEOUT_SECONDS} seconds", files.tail()
+                ) from None
             raise
         if status != 0:
-            raise PostgresStartError(f"initdb failed with status {status}", _tail(log))
+            raise PostgresStartError(f"{program} failed with status {status}", files.tail())
 
+    def _serve(self, files: Files) -> None:
         for _ in range(_PORT_ATTEMPTS):
             port = _free_port()
             settings = {**self._settings, "listen_addresses": _HOST, "port": str(port), "unix_socket_directories": ""}
-            command = [str(programs / "postgres"), "-D", str(data)]
-            command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-            with log.open("wb") as output:
-                self._process = privileges.spawn(command, output)
-            if _became_ready(self._process, data / "postmaster.pid", log):
+            arguments = ["-D", str(files.data)]
+            arguments += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+            with files.log.open("wb") as output:
+                self._process = files.spawn("postgres", arguments, output)
+            if _became_ready(self._process, files):
                 self._port = port
                 return
-            if "Address already in use" not in _tail(log):
-                raise PostgresStartError(f"PostgreSQL ended with status {self._process.returncode}", _tail(log))
-        raise PostgresStartError(f"PostgreSQL found {_PORT_ATTEMPTS} ports taken, one after another", _tail(log))
+            if "Address already in use" not in files.tail():
+                raise PostgresStartError(f"PostgreSQL ended with status {self._process.returncode}", files.tail())
+        raise PostgresStartError(f"PostgreSQL found {_PORT_ATTEMPTS} ports taken, one after another", files.tail())
 
 
 @contextlib.contextmanager
@@ -188,7 +231,8 @@ def _free_port() -> int:
         return port
 
 
-def _became_ready(process: subprocess.Popen[bytes], pid_file: Path, log: Path) -> bool:
+def _became_ready(process: subprocess.Popen[bytes], files: Files) -> bool:
+    pid_file = files.data / "postmaster.pid"
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while process.poll() is None:
         with contextlib.suppress(FileNotFoundError):
@@ -196,7 +240,7 @@ def _became_ready(process: subprocess.Popen[bytes], pid_file: Path, log: Path) -
             if len(lines) > _STATE_LINE and lines[_STATE_LINE].strip() == "ready":
                 return True
         if time.monotonic() > deadline:
-            raise PostgresStartError(f"PostgreSQL was not ready after {_START_TIMEOUT_SECONDS} seconds", _tail(log))
+            raise PostgresStartError(f"PostgreSQL was not ready after {_START_TIMEOUT_SECONDS} seconds", files.tail())
         time.sleep(_POLL_SECONDS)
     return False
 
@@ -217,7 +261,3 @@ def _remove(directory: Path) -> None:
     while directory.exists() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:])

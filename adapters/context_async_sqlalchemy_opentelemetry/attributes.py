@@ -29,6 +29,13 @@ def pool_attributes(pool: ObservedPool) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {POOL_NAME: pool.name, _SYSTEM: _SYSTEMS.get(pool.system, pool.system)}
     if pool.database is not None:
         attributes[_NAMESPACE] = pool.database
+    attributes.update(server_attributes(pool))
+    return attributes
+
+
+def server_attributes(pool: ObservedPool) -> dict[str, str | int]:
+    """Describe the server that a pool's connections lead to, if its address is known."""
+    attributes: dict[str, str | int] = {}
     if pool.server_address is not None:
         attributes[_SERVER_ADDRESS] = pool.server_address
         # The conventions want a port only beside its address.

@@ -20,7 +20,7 @@ from context_async_sqlalchemy.observer import (
     SuspectedLeak,
 )
 
-from .attributes import POOL_NAME, POOL_STATE
+from .attributes import POOL_NAME, POOL_STATE, server_attributes
 
 WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
 """The conventions' for operations, and SQLAlchemy's default ``pool_timeout``."""
@@ -150,9 +150,16 @@ class Metrics:
                 yield Observation(reading.used, {POOL_NAME: pool.name, POOL_STATE: "used"})
                 yield Observation(reading.idle, {POOL_NAME: pool.name, POOL_STATE: "idle"})
 
+        def server(_options: CallbackOptions) -> Iterable[Observation]:
+            for pool in tuple(self._pools):
+                if attributes := server_attributes(pool):
+                    reading = pool.read()
+                    yield Observation(reading.used + reading.idle, {POOL_NAME: pool.name, **attributes})
+
         gauge = meter.create_observable_up_down_counter
         name = "db.client.connection."
         gauge(name + "count", [count], "{connection}", "Connections by their state.")
         gauge(name + "pending_requests", [reader(lambda now: now.pending)], "{request}", "Waits for a connection, now.")
         gauge(name + "max", [reader(lambda now: now.maximum)], "{connection}", "The most connections allowed.")
         gauge(name + "idle.max", [reader(lambda now: now.idle_maximum)], "{connection}", "The most idle ones allowed.")
+        gauge("db.session.server_connections", [server], "{connection}", "Open connections by the server they lead to.")

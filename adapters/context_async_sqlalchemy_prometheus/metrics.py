@@ -14,6 +14,8 @@ from .series import CounterSeries, CountersOfProcess, Family, HistogramSeries, H
 
 POOL_LABEL = "db_client_connection_pool_name"
 STATE_LABEL = "db_client_connection_state"
+SERVER_ADDRESS_LABEL = "server_address"
+SERVER_PORT_LABEL = "server_port"
 
 WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
 """Seconds: the convention's for the duration of an operation, and the 30 of SQLAlchemy's default ``pool_timeout``."""

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from context_async_sqlalchemy.observer import ObservedPool, PoolReading
 
-from .metrics import POOL_LABEL, STATE_LABEL
+from .metrics import POOL_LABEL, SERVER_ADDRESS_LABEL, SERVER_PORT_LABEL, STATE_LABEL
 
 REFRESH_SECONDS = 1.0
 """How old the gauges of another process may be in a scrape, in multiprocess mode."""
@@ -24,6 +24,9 @@ _PENDING = (
     "db_client_connection_pending_requests",
     "The number of current pending requests for an open connection.",
 )
+# Not a label of the others: their series go on when the host changes, and panels can divide one by the other.
+_SERVER = "db_session_server_connections", "The number of open connections, by the server that they lead to."
+_SERVER_LABELS = POOL_LABEL, SERVER_ADDRESS_LABEL, SERVER_PORT_LABEL
 _NOTHING = PoolReading(used=0, idle=0, pending=0, maximum=0, idle_maximum=0)
 
 
@@ -51,6 +54,16 @@ class Pools:
             readings[pool.name] = reading if other is None else _together(other, reading)
         return readings
 
+    def servers(self) -> dict[tuple[str, str, str], int]:
+        """Count the open connections to each server, by pool, address and port; a pool may have two for a while."""
+        servers: dict[tuple[str, str, str], int] = {}
+        for pool in tuple(self._pools):
+            if pool.server_address is not None:
+                labels = pool.name, pool.server_address, str(pool.server_port or "")
+                reading = pool.read()
+                servers[labels] = servers.get(labels, 0) + reading.used + reading.idle
+        return servers
+
 
 class PoolCollector(Pools, Collector):
     """Reads the pools at each scrape.
@@ -66,13 +79,15 @@ class PoolCollector(Pools, Collector):
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Tell the names, so that the registry can refuse to have them twice."""
-        return self._families({})
+        return self._families({}, {})
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Read the pools."""
-        return self._families(self.readings())
+        return self._families(self.readings(), self.servers())
 
-    def _families(self, readings: dict[str, PoolReading]) -> Iterable[GaugeMetricFamily]:
+    def _families(
+        self, readings: dict[str, PoolReading], servers: dict[tuple[str, str, str], int]
+    ) -> Iterable[GaugeMetricFamily]:
         count = GaugeMetricFamily(*_COUNT, labels=(POOL_LABEL, STATE_LABEL))
         maximum, idle_maximum, pending = (
             GaugeMetricFamily(*described, labels=(POOL_LABEL,)) for described in (_MAX, _IDLE_MAX, _PENDING)
@@ -85,7 +100,10 @@ class PoolCollector(Pools, Collector):
                 maximum.add_metric((name,), reading.maximum)
             if reading.idle_maximum is not None:
                 idle_maximum.add_metric((name,), reading.idle_maximum)
-        return count, maximum, idle_maximum, pending
+        server = GaugeMetricFamily(*_SERVER, labels=_SERVER_LABELS)
+        for labels, connections in servers.items():
+            server.add_metric(labels, connections)
+        return count, maximum, idle_maximum, pending, server
 
 
 class PoolGauges(Pools):
@@ -109,7 +127,9 @@ class PoolGauges(Pools):
         self._maximum, self._idle_maximum, self._pending = (
             gauge(described, POOL_LABEL) for described in (_MAX, _IDLE_MAX, _PENDING)
         )
+        self._server = gauge(_SERVER, *_SERVER_LABELS)
         self._written: set[str] = set()
+        self._written_servers: set[tuple[str, str, str]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def observe(self, pool: ObservedPool) -> None:
@@ -149,6 +169,12 @@ class PoolGauges(Pools):
         for name, reading in readings.items():
             self._write(name, reading)
         self._written.update(readings)
+        servers = self.servers()
+        for labels in self._written_servers - servers.keys():
+            self._server.labels(*labels).set(0)
+        for labels, connections in servers.items():
+            self._server.labels(*labels).set(connections)
+        self._written_servers.update(servers)
 
     def _write(self, name: str, reading: PoolReading) -> None:
         self._count.labels(name, "idle").set(reading.idle)

@@ -82,6 +82,8 @@ def _return(base: type[Pool], probe: "Probe") -> Callable[[Any, Any], None]:
                 checkout = probe.returned(checkout)
             if not probe.is_installed:
                 probe.unhook_if_unused()
+            elif probe.is_retired:
+                probe.forget_if_drained()
         except Exception as error:  # noqa: BLE001 - logged
             probe.log_failure(error)
         finally:

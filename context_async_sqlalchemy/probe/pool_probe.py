@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import NullPool, Pool, QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 from context_async_sqlalchemy.audience import Audience, Observation
 from context_async_sqlalchemy.current import context_or_none, current
@@ -31,6 +31,7 @@ from .leaks import LeakWatch
 from .observed_context import ObservedContext
 from .open_checkout import OpenCheckout
 from .pool_hooks import MARK, observed_class
+from .reading import read_pool
 
 if TYPE_CHECKING:
     from context_async_sqlalchemy.context import Context
@@ -61,6 +62,9 @@ class Probe:
         self.open: dict[object, OpenCheckout] = {}
         self.pending = 0
         self.is_installed = True
+        # The engine was replaced; sessions in flight may still use it, and are observed.
+        self.is_retired = False
+        self._is_forgotten = False
         self._engine = engine
         self._leaks = LeakWatch(self)
         # How many connections were made, and perhaps not taken yet; which they are is marked in their records.
@@ -86,7 +90,9 @@ class Probe:
         """
         present = getattr(engine.pool, MARK, None)
         if isinstance(present, Probe) and present.is_installed:
-            return None
+            if not present.is_retired:
+                return None
+            present.remove()
         # One that was removed, and waits for connections that are out still, stays beneath.
         try:
             probe = cls(engine, name, audience)
@@ -112,19 +118,31 @@ class Probe:
             return
         self.is_installed = False
         self.unhook_if_unused()
-        if self.audience.pool_forgotten is not None:
-            self.audience.pool_forgotten(self)
+        self._tell_forgotten()
+
+    def retire(self) -> None:
+        """Hear that another engine is in use now: the pool is forgotten once no connection of it is out."""
+        self.is_retired = True
+        self.forget_if_drained()
+
+    def forget_if_drained(self) -> None:
+        """Have the pool of a replaced engine forgotten, if all its connections are back."""
+        if not self.open:
+            self._tell_forgotten()
+
+    def _tell_forgotten(self) -> None:
+        if not self._is_forgotten:
+            self._is_forgotten = True
+            if self.audience.pool_forgotten is not None:
+                self.audience.pool_forgotten(self)
 
     def read(self) -> PoolReading:
         """Read the pool's state now."""
-        pool = self._engine.pool
         used = len(self.all_open())
-        if isinstance(pool, QueuePool):
-            size = pool.size()
-            overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
-            maximum = size + overflow if size > 0 and overflow >= 0 else None
-            return PoolReading(used, _idle(pool), self.pending, maximum, size or None)
-        return PoolReading(used, 0, self.pending, None, 0 if isinstance(pool, NullPool) else None)
+        if self.is_retired:
+            # What comes back is closed, and only sessions in flight may take another one.
+            return PoolReading(used, 0, self.pending, used, 0)
+        return read_pool(self._engine.pool, used, self.pending)
 
     def asked(self, must_wait: bool) -> "ObservedContext | None":  # noqa: FBT001 - positional: a hot path
         """Take down that a checkout begins; return the record of its context."""
@@ -300,12 +318,3 @@ def _cause(checkout: OpenCheckout, context: "Context | None") -> tuple[ReleaseCa
     if not checkout.transactions:
         return "close", is_early
     return "commit" if checkout.transactions[-1].outcome in ("commit", "unknown") else "rollback", is_early
-
-
-def _idle(pool: QueuePool) -> int:
-    """Count the open connections in a pool: an invalidated one keeps its place there, without a connection."""
-    queue: Any = pool._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    try:
-        return sum(entry.dbapi_connection is not None for entry in list(queue._queue._queue))  # noqa: SLF001
-    except AttributeError:
-        return pool.checkedin()

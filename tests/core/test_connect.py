@@ -1,10 +1,12 @@
 """DBConnect: made lazily, once; switching hosts; disposal."""
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from context_async_sqlalchemy import DBConnect, close_db_session, commit_db_session, db_context, db_session
 from tests.support.connections import connect_to, in_use
@@ -189,3 +191,68 @@ async def test_after_an_early_close_db_session_is_on_the_new_host(database: Data
             await close_db_session(connection)
             assert (await db_session(connection)).bind is connection.engine
         await connection.close()
+
+
+@pytest.mark.parametrize("switches", [True, False], ids=["change_host", "close"])
+async def test_a_server_that_answers_no_more_is_not_waited_for(
+    database: Database, switches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("context_async_sqlalchemy.retirement.CLOSE_TIMEOUT", 0.5)
+    url = make_url(database.url)
+    async with Proxy(str(url.host), url.port or 5432) as proxy:
+        connection = connect_to(str(url.set(port=proxy.port)), pool_size=3)
+        await _fill_pool(connection, 3)
+        pool = connection.engine.sync_engine.pool if connection.engine is not None else None
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedin() == 3
+        proxy.freeze()
+        started = time.monotonic()
+        await (connection.change_host(f"{url.host}:{url.port}") if switches else connection.close())
+        # One after another they would take that long each.
+        assert time.monotonic() - started < 1
+        assert pool.checkedin() == 0
+        if switches:
+            async with db_context():
+                await (await db_session(connection)).execute(text("SELECT 1"))
+    # The proxy passes on, now that it is over, that the application has hung up.
+    await connection.close()
+    await database.wait_for_backends("true", count=0)
+
+
+async def _fill_pool(connection: DBConnect, count: int) -> None:
+    sessions = [await connection.create_session() for _ in range(count)]
+    for session in sessions:
+        await session.execute(text("SELECT 1"))
+    for session in sessions:
+        await session.close()
+
+
+async def test_a_session_in_flight_leaves_nothing_on_the_old_host_whatever_it_begins_there(database: Database) -> None:
+    url = make_url(database.url)
+    connection = connect_to(database.url)
+    async with Proxy(str(url.host), url.port or 5432) as other_address:
+        async with db_context():
+            session = await db_session(connection)
+            await session.execute(text("INSERT INTO notes (body) VALUES ('first')"))
+            await connection.change_host(f"127.0.0.1:{other_address.port}")
+            await commit_db_session(connection)
+            await session.execute(text("INSERT INTO notes (body) VALUES ('second')"))
+            await commit_db_session(connection)
+        assert await database.notes() == ["first", "second"]
+        await database.wait_for_backends("true", count=0)
+        await connection.close()
+
+
+async def test_an_engine_that_is_used_again_after_it_was_replaced_keeps_its_connections(database: Database) -> None:
+    engines = {host: create_async_engine(database.url) for host in ("one", "other")}
+    connection = DBConnect(engines.__getitem__, _maker, "one")
+    for host in ("one", "other", "one"):
+        await connection.change_host(host)
+        await _fill_pool(connection, 1)
+    pool = engines["one"].sync_engine.pool
+    assert isinstance(pool, QueuePool)
+    # Nothing is closed in the turns of the loop that follow.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert pool.checkedin() == 1
+    await connection.close()

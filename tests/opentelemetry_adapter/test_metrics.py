@@ -106,6 +106,7 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
         "db.client.connection.pending_requests": ("{request}", "gauge"),
         "db.client.connection.max": ("{connection}", "gauge"),
         "db.client.connection.idle.max": ("{connection}", "gauge"),
+        "db.session.server_connections": ("{connection}", "gauge"),
         "db.client.connection.timeouts": ("{timeout}", "counter"),
         "db.client.connection.wait_time": ("s", WAITED),
         "db.client.connection.create_time": ("s", WAITED),
@@ -129,6 +130,20 @@ def _kind(metric: Metric) -> str | list[float]:
         return list(metric.data.data_points[0].explicit_bounds)
     assert isinstance(metric.data, Sum)
     return "counter" if metric.data.is_monotonic else "gauge"
+
+
+def test_a_host_that_is_drained_counts_until_then(metrics: Metrics, observer: OpenTelemetryObserver) -> None:
+    old = Pool(server_address="old.example", reading=PoolReading(used=2, idle=0, pending=0, maximum=2, idle_maximum=0))
+    new = Pool(server_address="new.example", reading=PoolReading(used=1, idle=3, pending=0, maximum=15, idle_maximum=5))
+    for pool in (old, new, Pool("file", server_address=None)):
+        observer.pool_observed(pool)
+    assert metrics.numbers("db.client.connection.count")[_state("main", "used")] == 3
+    assert metrics.numbers("db.session.server_connections") == {
+        _labels() | {("server.address", "old.example"), ("server.port", 5432)}: 2,
+        _labels() | {("server.address", "new.example"), ("server.port", 5432)}: 4,
+    }
+    observer.pool_forgotten(old)
+    assert list(metrics.numbers("db.session.server_connections").values()) == [4]
 
 
 def test_the_state_of_pools_is_read_when_it_is_asked_for(metrics: Metrics, observer: OpenTelemetryObserver) -> None:

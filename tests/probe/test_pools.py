@@ -342,10 +342,16 @@ async def test_a_host_switch_changes_the_pool(observed: DBConnect, recorder: Rec
             await observed.change_host(f"127.0.0.1:{other_address.port}")
             await _select(await _engine_of(observed))
             await in_flight.execute(SELECT)
-            assert recorder.forgotten == [recorder.pools[0]]
+            assert recorder.forgotten == []
+            assert recorder.pools[0].read() == PoolReading(used=1, idle=0, pending=0, maximum=1, idle_maximum=0)
+        assert recorder.forgotten == [recorder.pools[0]]
+        async with old.connect() as late:
+            await late.execute(SELECT)
+        assert recorder.checkouts.pop().pool is recorder.pools[0], "a session in flight may begin again"
         assert [checkout.pool for checkout in recorder.checkouts] == [recorder.pools[1], recorder.pools[0]]
         assert recorder.checkouts[0].pool.server_port == other_address.port
         assert recorder.statements == 2
+        assert recorder.forgotten == [recorder.pools[0]]
         await observed.close()
 
 

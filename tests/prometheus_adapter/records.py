@@ -18,11 +18,11 @@ _MILLISECOND = 1_000_000
 class FakePool:
     """A pool that is doing what the test says."""
 
-    def __init__(self, name: str = "main") -> None:
+    def __init__(self, name: str = "main", server_address: str | None = None) -> None:
         self.name = name
         self.reading = PoolReading(used=0, idle=0, pending=0, maximum=10, idle_maximum=5)
-        self.server_address: str | None = None
-        self.server_port: int | None = None
+        self.server_address = server_address
+        self.server_port = None if server_address is None else 5432
         self.database: str | None = None
         self.system = "postgresql"
 

@@ -36,7 +36,7 @@ def test_everything_that_happens_is_measured(observer: PrometheusObserver, name:
 
 
 def _run(observer: PrometheusObserver) -> None:
-    main, unbounded = FakePool("main"), FakePool("reports")
+    main, unbounded = FakePool("main", "db.example"), FakePool("reports")
     for pool in (main, unbounded):
         observer.pool_observed(pool)
     observer.connected(main, 0.004)

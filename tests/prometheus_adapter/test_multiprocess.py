@@ -17,6 +17,8 @@ from tests.prometheus_adapter.records import FakePool, checkout, context_of, tra
 from tests.support.waiting import until
 
 USED = 'db_client_connection_count{db_client_connection_pool_name="main",db_client_connection_state="used"}'
+_SERVER = 'db_client_connection_pool_name="main",server_address="db.example",server_port="5432"'
+TO_SERVER = f"db_session_server_connections{{{_SERVER}}}"
 
 FAILED = 'db_session_contexts_total{outcome="failed"}'
 UNKNOWN = (
@@ -78,7 +80,7 @@ def test_a_mode_that_was_asked_for_too_late_is_refused(monkeypatch: pytest.Monke
 
 def test_all_is_measured_as_in_one_process(observer: PrometheusObserver, monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(observer: PrometheusObserver) -> dict[str, float]:
-        pool = FakePool()
+        pool = FakePool(server_address="db.example")
         observer.pool_observed(pool)
         pool.reading = _reading(used=3)
         observer.checkout_ended(checkout(pool, context_of("GET /"), transaction(4), early_by="commit"))
@@ -97,12 +99,14 @@ async def test_what_a_pool_is_doing_is_written_every_second_for_the_other_proces
     observer: PrometheusObserver, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "REFRESH_SECONDS", 0.01)
-    pool = FakePool()
+    pool = FakePool(server_address="db.example")
     observer.pool_observed(pool)
     pool.reading = _reading(used=7)
     await until(lambda: _samples_of_others(directory)[USED] == 7, "the use of the pool is seen from outside")
+    assert _samples_of_others(directory)[TO_SERVER] == 7
     observer.pool_forgotten(pool)
     assert _samples_of_others(directory)[USED] == 0
+    assert _samples_of_others(directory)[TO_SERVER] == 0
 
 
 async def test_a_pool_that_was_made_before_the_loop_is_written_once_it_is_used(

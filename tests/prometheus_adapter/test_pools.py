@@ -50,6 +50,24 @@ def test_pools_of_one_name_are_one(
     assert _gauge(registry, "idle_max") == 10
 
 
+def _servers(registry: CollectorRegistry) -> dict[str, float]:
+    (family,) = (family for family in registry.collect() if family.name == "db_session_server_connections")
+    return {
+        f"{sample.labels['server_address']}:{sample.labels['server_port']}": sample.value for sample in family.samples
+    }
+
+
+def test_a_host_that_is_drained_counts_until_then(observer: PrometheusObserver, registry: CollectorRegistry) -> None:
+    old, new, file = FakePool(server_address="old.example"), FakePool(server_address="new.example"), FakePool("file")
+    old.reading = PoolReading(used=2, idle=0, pending=0, maximum=2, idle_maximum=0)
+    for pool in (old, new, file):
+        observer.pool_observed(pool)
+    assert _servers(registry) == {"old.example:5432": 2, "new.example:5432": 0}
+    new.reading = PoolReading(used=1, idle=3, pending=0, maximum=10, idle_maximum=5)
+    observer.pool_forgotten(old)
+    assert _servers(registry) == {"new.example:5432": 4}
+
+
 def test_a_pool_that_is_forgotten_is_not_read(observer: PrometheusObserver, registry: CollectorRegistry) -> None:
     pool = FakePool()
     observer.pool_observed(pool)

@@ -1,0 +1,1 @@
+"""Read replicas without stale reads of one's own writes, on three frameworks; see docs/hosts.md."""

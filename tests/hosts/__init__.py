@@ -1,0 +1,1 @@
+"""A primary and its replica: the database moves while an application uses it."""
