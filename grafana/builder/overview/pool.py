@@ -71,5 +71,18 @@ POOL_ITSELF = Row(
                 Query(per_minute(of_pool("db_session_leaks_suspected_total"), POOL), f"suspected leak · {POOL_LEGEND}"),
             ),
         ),
+        Panel(
+            "Connections by server",
+            "Where the open connections lead. Healthy is one server for each pool; two only for as long as requests in "
+            "flight finish after a failover or a planned switch (docs/hosts.md).",
+            "short",
+            (
+                Query(
+                    total(of_pool("db_session_server_connections"), "server_address", "server_port", POOL),
+                    f"{{{{server_address}}}}:{{{{server_port}}}} · {POOL_LEGEND}",
+                ),
+            ),
+            stacked=True,
+        ),
     ),
 )
