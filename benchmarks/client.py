@@ -47,7 +47,7 @@ class ServerUnderTest:
 
 @asynccontextmanager
 async def server_under_test(
-    url: str, core: int | None, module: str = "benchmarks.server", *arguments: str
+    url: str, core: int | None, module: str, *arguments: str
 ) -> AsyncGenerator[ServerUnderTest]:
     """Start a server process, on a core of its own where there are two.
 
@@ -75,8 +75,7 @@ async def server_under_test(
         yield ServerUnderTest(ports)
     finally:
         process.stdin.close()
-        if arguments:
-            process.terminate()
+        process.terminate()
         await process.wait()
 
 

@@ -13,7 +13,7 @@ from local_postgres import database_server
 
 
 async def _measure(url: str, requests: int) -> bool:
-    async with server_under_test(url, core=None) as server:
+    async with server_under_test(url, None, "benchmarks.server", "--application", "measured") as server:
         await server.load("measured", "/two-selects", 1000)
         before = json.loads(await server.ask("/live-objects"))
         await server.load("measured", "/two-selects", requests)

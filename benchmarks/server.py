@@ -1,4 +1,4 @@
-"""The service that is measured: the same handlers, by hand and through the library, in one process."""
+"""The service that is measured: the same handlers, by hand or through the library."""
 
 import argparse
 import asyncio
@@ -114,7 +114,6 @@ def control(_url: str) -> web.Application:
 
 
 APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
-    "control": control,
     "bare": bare,
     "by_hand": by_hand,
     "unobserved": partial(by_library, observers=()),
@@ -136,10 +135,10 @@ async def fill(url: str) -> None:
     await engine.dispose()
 
 
-async def _serve(url: str, stop: Callable[[], Awaitable[None]]) -> None:
+async def _serve(url: str, application: str, stop: Callable[[], Awaitable[None]]) -> None:
     await fill(url)
     runners: list[web.AppRunner] = []
-    for name, make in APPLICATIONS.items():
+    for name, make in (("control", control), (application, APPLICATIONS[application])):
         runner = web.AppRunner(make(url), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -163,7 +162,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--core", type=int)
+    parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
-    asyncio.run(_serve(arguments.url, _until_input_ends))
+    asyncio.run(_serve(arguments.url, arguments.application, _until_input_ends))
