@@ -1,9 +1,11 @@
-"""Quart and Litestar, whose ways of adding a middleware differ."""
+"""Quart, Litestar and Falcon, whose ways of adding a middleware differ."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 import aiohttp
+import falcon
+import falcon.asgi
 import pytest
 from litestar import Litestar, get
 from litestar import Response as LitestarResponse
@@ -54,8 +56,24 @@ def _litestar(handler: Handler, body: Body) -> Any:
     return Litestar([endpoint, stream])
 
 
+def _falcon(handler: Handler, body: Body) -> Any:
+    class Endpoint:
+        async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+            resp.status = falcon.code_to_http_status(await handler())
+            resp.text = "answered"
+
+    class Streamed:
+        async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+            resp.stream = body()
+
+    app: Any = falcon.asgi.App()
+    app.add_route("/", Endpoint())
+    app.add_route("/stream", Streamed())
+    return app
+
+
 pytestmark = [
-    pytest.mark.parametrize("make", [_quart, _litestar], ids=["quart", "litestar"]),
+    pytest.mark.parametrize("make", [_quart, _litestar, _falcon], ids=["quart", "litestar", "falcon"]),
     pytest.mark.parametrize("serve", [under_uvicorn, under_hypercorn], ids=["uvicorn", "hypercorn"]),
 ]
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import falcon.asgi
+import falcon.testing
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -63,7 +65,21 @@ def _litestar(path: str = "", method: str = "GET") -> Litestar:
     return Litestar([decorate(path.replace("}", ":str}"), media_type="text/plain")(answer)] if path else [])
 
 
-on_every_framework = pytest.mark.parametrize("make", [_starlette, _fastapi, _quart, _litestar])
+def _falcon(path: str = "", method: str = "GET") -> Any:
+    app: Any = falcon.asgi.App()
+    if path:
+        app.add_route(path, _falcon_resource(method))
+    return app
+
+
+def _falcon_resource(method: str) -> Any:
+    async def answer(_resource: object, _request: object, response: falcon.asgi.Response, **_: str) -> None:
+        response.text = "the application's own"
+
+    return type("Own", (), {f"on_{method.lower()}": answer})()
+
+
+on_every_framework = pytest.mark.parametrize("make", [_starlette, _fastapi, _quart, _litestar, _falcon])
 
 
 def _client(app: Any, root_path: str = "") -> httpx.AsyncClient:
@@ -117,6 +133,11 @@ async def test_other_methods_and_dynamic_routes_are_no_rivals(
     make: MakeApp, observer: PrometheusObserver, path: str, method: str
 ) -> None:
     app = make(path, method)
+    if (make, method) == (_falcon, "POST"):
+        # Falcon has one resource for all methods of a path.
+        with pytest.raises(RuntimeError, match="only one of them would be reached"):
+            setup_db(app, [], observers=[observer])
+        return
     setup_db(app, [], observers=[observer])
     async with _client(app) as client:
         assert "db_session" in (await client.get("/metrics")).text
@@ -142,6 +163,12 @@ async def test_a_path_that_is_taken_later_is_refused_at_the_start(observer: Prom
     quart.add_url_rule("/metrics", "late", view_func=str)
     with pytest.raises(RuntimeError, match="only one of them would be reached"):
         await quart.startup()
+    falcon_app = _falcon()
+    setup_db(falcon_app, [], observers=[observer])
+    falcon_app.add_route("/metrics", _falcon_resource("GET"))
+    with pytest.raises(RuntimeError, match="only one of them would be reached"):
+        async with falcon.testing.ASGIConductor(falcon_app):
+            pass
     litestar = _litestar()
     setup_db(litestar, [], observers=[observer])
 

@@ -1,0 +1,148 @@
+"""``setup_db`` for Falcon's ASGI applications, which have no place for an ASGI middleware inside of them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
+
+from falcon import inspect
+from falcon.asgi import App, Request, Response
+
+from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.observer import Exposition
+from context_async_sqlalchemy.routes import route_name
+
+from .metrics import exposition_at, path_taken, rendered
+from .middleware import DBContextMiddleware
+from .protocol import Receive, Scope, Send
+
+_MARK = "_context_async_sqlalchemy"
+_TEMPLATE = "context_async_sqlalchemy.uri_template"
+
+
+def setup_db(
+    app: "App[Any, Any]",
+    connections: Iterable[DBConnect],
+    *,
+    metrics_path: str | None = "/metrics",
+    **options: Unpack[LifecycleOptions],
+) -> None:
+    """Give every request of a Falcon application on ASGI, and every websocket, a database context.
+
+    A commit that fails is answered by the server, not by the application's error handlers, which stand inside.
+
+    Args:
+        app: the application, before it starts.
+        connections: disposed of when the application stops, after its own shutdown code and its last request.
+        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
+        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
+            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
+            :func:`context_async_sqlalchemy.setup_db`.
+
+    Raises:
+        TypeError: ``app`` is no ``falcon.asgi.App``, or an element of ``connections`` no DBConnect.
+        ValueError: a connection is given twice, or a time limit is not positive.
+        RuntimeError: the application was set up before, or has a route at ``metrics_path``; raised when the application
+            starts if the other route is added later.
+
+    """
+    _require_falcon_on_asgi(app)
+    if hasattr(app, _MARK):
+        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+    lifecycle = Lifecycle(connections, route_of=_route_of, **options)
+    exposition = exposition_at(metrics_path, lifecycle.observers)
+    if metrics_path is not None and exposition is not None:
+        _require_free(app, metrics_path)
+        app.add_route(metrics_path, _Scraped(exposition))
+        app.add_middleware(_PathWatch(app, metrics_path))
+    app.add_middleware(_TemplateNote())
+    _wrap(app, lifecycle)
+
+
+def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
+    """Put the middleware around the application that a server has, or will get, under its old name."""
+    base: Any = type(app)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await base.__call__(app, scope, receive, send)
+
+    middleware = DBContextMiddleware(application, lifecycle)
+
+    # Falcon's test clients look for the name `self`, to tell ASGI applications from others.
+    async def call(self: object, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        await middleware(scope, receive, send)
+
+    attributes = {"__call__": call, "__slots__": (), "__module__": base.__module__, _MARK: lifecycle}
+    # A server calls the type's method, so it cannot be replaced on the instance.
+    app.__class__ = type(base.__name__, (base,), attributes)
+
+
+class _TemplateNote:
+    """Falcon middleware that notes the template of the route, which the scope does not have."""
+
+    async def process_resource(
+        self,
+        req: Request,
+        resp: Response,  # noqa: ARG002 - Falcon's signature, as below
+        resource: object,  # noqa: ARG002
+        params: dict[str, Any],  # noqa: ARG002
+    ) -> None:
+        """Note it for a request."""
+        req.scope[_TEMPLATE] = req.uri_template
+
+    async def process_resource_ws(
+        self,
+        req: Request,
+        ws: object,  # noqa: ARG002
+        resource: object,  # noqa: ARG002
+        params: dict[str, Any],  # noqa: ARG002
+    ) -> None:
+        """Note it for a websocket."""
+        req.scope[_TEMPLATE] = req.uri_template
+
+
+def _route_of(scope: Scope) -> str:
+    return route_name(scope.get("method", "GET"), scope.get(_TEMPLATE))
+
+
+class _Scraped:
+    """Falcon resource that answers by the metrics."""
+
+    def __init__(self, exposition: Exposition) -> None:
+        self._exposition = exposition
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """Answer a scrape."""
+        headers, body = await rendered(
+            self._exposition, req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
+        )
+        resp.set_headers(list(headers))
+        resp.data = body
+
+    on_head = on_get
+
+
+class _PathWatch:
+    """Falcon middleware that refuses to start where a later route has taken the place of the metrics."""
+
+    def __init__(self, app: "App[Any, Any]", path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Look once all routes are there."""
+        _require_free(self._app, self._path)
+
+
+def _require_free(app: "App[Any, Any]", path: str) -> None:
+    """Refuse a second resource of the same path: Falcon replaces the first, and says nothing."""
+    for route in inspect.inspect_routes(app):
+        if route.path == path and route.class_name != _Scraped.__name__:
+            raise path_taken(path, f"{route.class_name} ({route.source_info})")
+
+
+def _require_falcon_on_asgi(app: object) -> None:
+    if not isinstance(app, App):
+        raise TypeError(
+            f"setup_db takes a falcon.asgi.App, got {app!r}: a falcon.App is a WSGI application, and the sessions here "
+            "are asynchronous"
+        )
