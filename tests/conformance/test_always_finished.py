@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 
 import anyio
 import pytest
@@ -277,6 +278,9 @@ async def test_a_database_that_restarts_fails_one_request_and_not_the_next(servi
 
 
 async def test_requests_in_flight_at_a_shutdown_are_cancelled_and_their_connections_closed(service: Service) -> None:
+    if service.driver.name.endswith("hypercorn") and sys.version_info >= (3, 12):
+        # It awaits wait_closed(), which waits for connections there, before its graceful_timeout (asyncio/run.py).
+        pytest.xfail("Hypercorn 0.18 does not stop while a request is in flight")
     held = Held()
 
     async def handler(_exchange: Exchange) -> Reply:
