@@ -68,7 +68,12 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
     middleware = DBContextMiddleware(application, lifecycle)
 
     # Falcon's test clients look for the name `self`, to tell ASGI applications from others.
-    async def call(self: object, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    async def call(
+        self: object,  # noqa: ARG001 - for them alone
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         await middleware(scope, receive, send)
 
     attributes = {"__call__": call, "__slots__": (), "__module__": base.__module__, _MARK: lifecycle}
@@ -128,7 +133,11 @@ class _PathWatch:
         self._app = app
         self._path = path
 
-    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:  # noqa: ARG002
+    async def process_startup(
+        self,
+        scope: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
+        event: Mapping[str, Any],  # noqa: ARG002
+    ) -> None:
         """Look once all routes are there."""
         _require_free(self._app, self._path)
 

@@ -205,7 +205,7 @@ class HistogramsOfProcess(Collector):
 
 def _bucket_name(bound: float) -> str:
     """Write the label ``le`` as prometheus-client does."""
-    name: str = utils.floatToGoString(bound)  # type: ignore[no-untyped-call]
+    name: str = utils.floatToGoString(bound)  # type: ignore[no-untyped-call] # prometheus-client does not type it
     return name
 
 

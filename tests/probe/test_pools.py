@@ -1,246 +1,29 @@
-"""Installing and removing the probe; pools of every class; what a pool reads while connections come and go."""
+"""Pools of every class; what a pool reads while connections come and go."""
 
 import asyncio
 import gc
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import event, make_url, text
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import AssertionPool, AsyncAdaptedQueuePool, NullPool, Pool, StaticPool
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AssertionPool, NullPool, Pool, StaticPool
 from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.observer import PoolReading
 from tests.probe.conftest import Observe
+from tests.probe.engines import SELECT, around, engine_of, select_on
 from tests.support.connections import connect_to
 from tests.support.database import Database
 from tests.support.proxy import Proxy
 from tests.support.recorder import Recorder
 from tests.support.waiting import until
-
-SELECT = text("SELECT 1")
-
-
-def _around(engine: AsyncEngine, name: str = "main") -> DBConnect:
-    return DBConnect(lambda _: engine, async_sessionmaker, "host", name=name)
-
-
-async def _engine_of(connection: DBConnect) -> AsyncEngine:
-    await connection.session_maker()
-    assert connection.engine is not None
-    return connection.engine
-
-
-async def _select(engine: AsyncEngine) -> None:
-    async with engine.connect() as connection:
-        await connection.execute(SELECT)
-
-
-def _hooks_in(engine: AsyncEngine) -> set[str]:
-    hooks = {name for name in vars(engine.dialect) if name.startswith("do_")}
-    if type(engine.sync_engine.pool).__mro__[1].__name__ == type(engine.sync_engine.pool).__name__:
-        hooks.add("pool class")
-    return hooks
-
-
-async def test_without_observers_nothing_is_installed(database: Database) -> None:
-    connection = connect_to(database.url)
-    lifecycle = Lifecycle([connection], observers=())
-    engine = await _engine_of(connection)
-    assert type(engine.sync_engine.pool) is AsyncAdaptedQueuePool
-    assert _hooks_in(engine) == set()
-    await lifecycle.shut_down()
-
-
-async def test_no_event_of_connections_is_used(observed: DBConnect) -> None:
-    # One is enough to make every transaction 12 % dearer, for ever.
-    engine = await _engine_of(observed)
-    assert not engine.sync_engine._has_events  # pyright: ignore[reportPrivateUsage]
-    assert not engine.dialect._has_events  # pyright: ignore[reportPrivateUsage]
-
-
-async def test_what_was_installed_is_removed_at_the_shutdown(database: Database) -> None:
-    engine = create_async_engine(database.url)
-    before = dict(vars(engine.dialect))
-    recorder = Recorder()
-    connection = _around(engine)
-    lifecycle = Lifecycle([connection], observers=[recorder])
-    await connection.session_maker()
-    assert type(engine.sync_engine.pool) is not AsyncAdaptedQueuePool
-    assert isinstance(engine.sync_engine.pool, AsyncAdaptedQueuePool)
-    assert type(engine.sync_engine.pool).__name__ == "AsyncAdaptedQueuePool"
-    await lifecycle.shut_down()
-    assert type(engine.sync_engine.pool) is AsyncAdaptedQueuePool
-    assert {name for name in vars(engine.dialect) if name not in before and name.startswith("do_")} == set()
-    await _select(engine)
-    assert recorder.checkouts == []
-    assert recorder.pools == recorder.forgotten
-    await engine.dispose()
-
-
-async def test_who_has_wrapped_a_method_since_keeps_working(database: Database) -> None:
-    engine = create_async_engine(database.url)
-    recorder = Recorder()
-    connection = _around(engine)
-    lifecycle = Lifecycle([connection], observers=[recorder])
-    await connection.session_maker()
-    seen: list[str] = []
-    ours = engine.dialect.do_execute
-    our_class = type(engine.sync_engine.pool)
-
-    def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        seen.append(statement)
-        ours(cursor, statement, parameters, context)
-
-    class Theirs(our_class):  # type: ignore[valid-type, misc]
-        def connect(self) -> Any:
-            seen.append("connect")
-            return super().connect()
-
-    engine.dialect.do_execute = do_execute  # type: ignore[method-assign]
-    engine.sync_engine.pool.__class__ = Theirs
-    await _select(engine)
-    assert len(recorder.checkouts) == 1
-    await lifecycle.shut_down()
-    seen.clear()
-    await _select(engine)
-    assert seen == ["connect", "SELECT 1"]
-    assert len(recorder.checkouts) == 1
-    # And observed again, each statement counts once.
-    again = Lifecycle([connection], observers=[recorder])
-    await connection.session_maker()
-    await _select(engine)
-    assert [checkout.statements for checkout in recorder.checkouts] == [1, 1]
-    await again.shut_down()
-    await engine.dispose()
-
-
-async def test_who_had_wrapped_a_method_before_has_it_back(database: Database) -> None:
-    engine = create_async_engine(database.url)
-    original = engine.dialect.do_commit
-
-    def do_commit(connection: Any) -> None:
-        original(connection)
-
-    engine.dialect.do_commit = do_commit  # type: ignore[method-assign, assignment]
-    connection = _around(engine)
-    lifecycle = Lifecycle([connection], observers=[Recorder()])
-    await connection.session_maker()
-    assert engine.dialect.do_commit is not do_commit
-    await lifecycle.shut_down()
-    assert engine.dialect.do_commit is do_commit
-    await engine.dispose()
-
-
-async def test_a_pool_in_use_when_the_probe_comes_and_goes(database: Database) -> None:
-    engine = create_async_engine(database.url)
-    recorder = Recorder()
-    connection = _around(engine)
-    await connection.session_maker()
-    async with engine.connect() as early:
-        await early.execute(SELECT)
-        lifecycle = Lifecycle([connection], observers=[recorder])
-        await early.execute(SELECT)
-        await early.commit()
-    assert recorder.checkouts == []
-    async with engine.connect() as late:
-        await late.execute(SELECT)
-        await lifecycle.shut_down()
-        await late.execute(SELECT)
-        await late.commit()
-    assert (recorder.statements, recorder.transactions) == (2, ["commit"])
-    assert _hooks_in(engine) == set()
-    await engine.dispose()
-
-
-async def test_two_applications_share_a_connection(database: Database) -> None:
-    connection = connect_to(database.url)
-    shared, one, other = Recorder(), Recorder(), Recorder()
-    first = Lifecycle([connection], observers=[shared, one])
-    await _select(await _engine_of(connection))
-    second = Lifecycle([connection], observers=[shared, other])
-    await _select(await _engine_of(connection))
-    assert [len(each.checkouts) for each in (shared, one, other)] == [2, 2, 1]
-    assert [len(each.pools) for each in (shared, one, other)] == [1, 1, 1]
-    connection.observe_no_more(first.observation)
-    assert [len(each.forgotten) for each in (shared, one, other)] == [0, 1, 0]
-    await _select(await _engine_of(connection))
-    assert [len(each.checkouts) for each in (shared, one, other)] == [3, 2, 2]
-    await first.shut_down()
-    await _select(await _engine_of(connection))
-    assert [len(each.checkouts) for each in (shared, one, other)] == [4, 2, 3]
-    await second.shut_down()
-
-
-async def test_an_application_that_starts_again_observes_again(database: Database) -> None:
-    connection, recorder = connect_to(database.url), Recorder()
-    lifecycle = Lifecycle([connection], observers=[recorder])
-    await _select(await _engine_of(connection))
-    await lifecycle.shut_down()
-    await _select(await _engine_of(connection))
-    assert len(recorder.checkouts) == 1
-    lifecycle.start_observing()
-    await _select(await _engine_of(connection))
-    assert len(recorder.checkouts) == 2
-    await lifecycle.shut_down()
-    assert recorder.forgotten == recorder.pools
-
-
-async def test_an_engine_that_is_used_again_while_a_checkout_is_open_counts_it_too(database: Database) -> None:
-    engine = create_async_engine(database.url)
-    connection, recorder = _around(engine), Recorder()
-    lifecycle = Lifecycle([connection], observers=[recorder])
-    await connection.session_maker()
-    old_pool = engine.sync_engine.pool
-    async with engine.connect() as in_flight:
-        await connection.close()
-        await connection.session_maker()
-        await _select(engine)
-        await in_flight.execute(SELECT)
-        assert [pool.read().used for pool in recorder.pools] == [1, 0]
-    assert [checkout.statements for checkout in recorder.checkouts] == [1, 1]
-    assert [pool.read().used for pool in recorder.pools] == [0, 0]
-    await greenlet_spawn(old_pool.dispose)
-    await lifecycle.shut_down()
-
-
-async def test_an_engine_that_cannot_be_observed_is_used_as_it_is(
-    database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Slotted(AsyncAdaptedQueuePool):
-        __slots__ = ("more",)
-
-    engine = create_async_engine(database.url)
-
-    def of_another_layout(*_: object) -> type[Pool]:
-        return Slotted
-
-    monkeypatch.setattr("context_async_sqlalchemy.probe.pool_probe.observed_class", of_another_layout)
-    connection, recorder = _around(engine), Recorder()
-    lifecycle = Lifecycle([connection], observers=[recorder])
-    await connection.session_maker()
-    await _select(engine)
-    assert recorder.pools == []
-    assert "cannot be observed" in caplog.text
-    await lifecycle.shut_down()
-
-
-async def test_one_engine_of_two_connections_is_observed_once(database: Database) -> None:
-    engine = create_async_engine(database.url)
-    recorder = Recorder()
-    lifecycle = Lifecycle([_around(engine, "one"), _around(engine, "two")], observers=[recorder])
-    for connection in lifecycle.connections:
-        await connection.session_maker()
-    await _select(engine)
-    assert [checkout.pool.name for checkout in recorder.checkouts] == ["one"]
-    await lifecycle.shut_down()
 
 
 async def test_a_pool_says_what_it_is(observed: DBConnect, recorder: Recorder, database: Database) -> None:
@@ -252,12 +35,12 @@ async def test_a_pool_says_what_it_is(observed: DBConnect, recorder: Recorder, d
 
 
 async def test_a_pool_is_read_as_it_is(observed: DBConnect, recorder: Recorder) -> None:
-    engine = await _engine_of(observed)
+    engine = await engine_of(observed)
     (pool,) = recorder.pools
     assert pool.read() == PoolReading(used=0, idle=0, pending=0, maximum=2, idle_maximum=2)
     async with engine.connect() as one, engine.connect() as two:
         assert pool.read()[:3] == (2, 0, 0)
-        waiting = [asyncio.create_task(_select(engine)) for _ in range(3)]
+        waiting = [asyncio.create_task(select_on(engine)) for _ in range(3)]
         await until(lambda: pool.read().pending == 3, "three wait")
         waiting[0].cancel()
         await until(lambda: pool.read().pending == 2, "one has given up")
@@ -287,7 +70,7 @@ async def test_pools_of_other_classes(
 ) -> None:
     connection = DBConnect.from_url(database.url, poolclass=poolclass)
     observe(connection)
-    engine = await _engine_of(connection)
+    engine = await engine_of(connection)
     for _ in range(2):
         async with engine.begin() as one:
             await one.execute(SELECT)
@@ -304,7 +87,7 @@ async def test_overlapping_checkouts_of_a_static_pool_end_together(
     # They share one connection, and SQLAlchemy gives it back once.
     connection = DBConnect.from_url(f"sqlite+aiosqlite:///{tmp_path}/x.db", poolclass=StaticPool)
     observe(connection)
-    engine = await _engine_of(connection)
+    engine = await engine_of(connection)
     async with engine.connect() as one:
         await one.execute(SELECT)
         async with engine.connect() as two:
@@ -316,12 +99,12 @@ async def test_overlapping_checkouts_of_a_static_pool_end_together(
 
 
 async def test_the_probe_outlives_a_disposal(observed: DBConnect, recorder: Recorder) -> None:
-    engine = await _engine_of(observed)
+    engine = await engine_of(observed)
     old_pool = engine.sync_engine.pool
     async with engine.connect() as in_flight:
         await engine.dispose()
         await in_flight.execute(SELECT)
-        await _select(engine)
+        await select_on(engine)
         assert recorder.pools[0].read().used == 1
     await greenlet_spawn(old_pool.dispose)
     assert len(recorder.checkouts) == 2
@@ -329,7 +112,7 @@ async def test_the_probe_outlives_a_disposal(observed: DBConnect, recorder: Reco
     assert len(recorder.pools) == 1
     await observed.close()
     assert recorder.forgotten == recorder.pools
-    await _select(await _engine_of(observed))
+    await select_on(await engine_of(observed))
     assert len(recorder.checkouts) == 3
     assert len(recorder.pools) == 2
 
@@ -337,10 +120,10 @@ async def test_the_probe_outlives_a_disposal(observed: DBConnect, recorder: Reco
 async def test_a_host_switch_changes_the_pool(observed: DBConnect, recorder: Recorder, database: Database) -> None:
     url = make_url(database.url)
     async with Proxy(str(url.host), url.port or 5432) as other_address:
-        old = await _engine_of(observed)
+        old = await engine_of(observed)
         async with old.connect() as in_flight:
             await observed.change_host(f"127.0.0.1:{other_address.port}")
-            await _select(await _engine_of(observed))
+            await select_on(await engine_of(observed))
             await in_flight.execute(SELECT)
             assert recorder.forgotten == []
             assert recorder.pools[0].read() == PoolReading(used=1, idle=0, pending=0, maximum=1, idle_maximum=0)
@@ -356,13 +139,13 @@ async def test_a_host_switch_changes_the_pool(observed: DBConnect, recorder: Rec
 
 
 async def test_the_way_of_a_connection_is_told(observed: DBConnect, recorder: Recorder) -> None:
-    engine = await _engine_of(observed)
+    engine = await engine_of(observed)
     async with engine.connect(), engine.connect() as two:
-        queued = asyncio.create_task(_select(engine))
+        queued = asyncio.create_task(select_on(engine))
         await until(lambda: recorder.pools[0].read().pending == 1, "it waits")
         await two.close()
         await queued
-    await _select(engine)
+    await select_on(engine)
     assert [checkout.path for checkout in recorder.checkouts] == ["new", "queued", "new", "idle"]
     waited = recorder.checkouts[1]
     assert waited.wait_seconds > 0
@@ -372,11 +155,11 @@ async def test_the_way_of_a_connection_is_told(observed: DBConnect, recorder: Re
 async def test_waits_that_fail(database: Database, recorder: Recorder, observe: Observe) -> None:
     connection = DBConnect.from_url(database.url, name="main", pool_size=1, max_overflow=0, pool_timeout=0.1)
     observe(connection)
-    engine = await _engine_of(connection)
+    engine = await engine_of(connection)
     async with engine.connect():
         with pytest.raises(PoolTimeoutError):
-            await _select(engine)
-        cancelled = asyncio.create_task(_select(engine))
+            await select_on(engine)
+        cancelled = asyncio.create_task(select_on(engine))
         await until(lambda: recorder.pools[0].read().pending == 1, "it waits")
         cancelled.cancel()
         with suppress(asyncio.CancelledError):
@@ -391,9 +174,9 @@ async def test_waits_that_fail(database: Database, recorder: Recorder, observe: 
 async def test_a_server_that_is_not_there(observe: Observe, recorder: Recorder) -> None:
     connection = DBConnect.from_url("postgresql+asyncpg://nobody@127.0.0.1:1/nothing", name="main")
     observe(connection)
-    engine = await _engine_of(connection)
+    engine = await engine_of(connection)
     with pytest.raises((DBAPIError, OSError)):
-        await _select(engine)
+        await select_on(engine)
     (failure,) = recorder.failures
     assert failure.failure == "error"
     assert recorder.pools[0].read()[:3] == (0, 0, 0)
@@ -404,17 +187,17 @@ async def test_a_connection_that_died_in_the_pool_is_replaced(
 ) -> None:
     connection = connect_to(database.url, pool_pre_ping=True)
     observe(connection)
-    engine = await _engine_of(connection)
-    await _select(engine)
+    engine = await engine_of(connection)
+    await select_on(engine)
     await database.terminate_backends()
-    await _select(engine)
+    await select_on(engine)
     assert [checkout.path for checkout in recorder.checkouts] == ["new", "new"]
     assert (recorder.invalidations, len(recorder.connect_times)) == (1, 2)
     assert recorder.statements == 2
 
 
 async def test_a_detached_connection_has_left_the_pool(observed: DBConnect, recorder: Recorder) -> None:
-    engine = await _engine_of(observed)
+    engine = await engine_of(observed)
     async with engine.connect() as connection:
         await connection.execute(SELECT)
         await connection.run_sync(lambda sync_connection: sync_connection.detach())
@@ -428,7 +211,7 @@ async def test_a_detached_connection_has_left_the_pool(observed: DBConnect, reco
 async def test_a_connection_that_nobody_closes_is_told_of_when_it_is_collected(
     observed: DBConnect, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = await _engine_of(observed)
+    engine = await engine_of(observed)
 
     async def leak() -> None:
         connection = await engine.connect()
@@ -445,12 +228,12 @@ async def test_the_applications_own_listeners_stay(database: Database) -> None:
     engine = create_async_engine(database.url)
     seen: list[str] = []
     event.listen(engine.sync_engine, "checkout", lambda *_: seen.append("before"))
-    connection = _around(engine)
+    connection = around(engine)
     lifecycle = Lifecycle([connection], observers=[Recorder()])
     await connection.session_maker()
     event.listen(engine.sync_engine.pool, "checkin", lambda *_: seen.append("after"))
-    await _select(engine)
+    await select_on(engine)
     await lifecycle.shut_down()
-    await _select(engine)
+    await select_on(engine)
     assert seen == ["before", "after"] * 2
     await engine.dispose()
