@@ -29,9 +29,6 @@ class Completion:
     _wakeup_context: Context
     is_interrupted = False
 
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-
     @types.coroutine
     def run(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         """Run a coroutine in the caller's task, and what is left of it in another one if the caller is cancelled.
@@ -81,8 +78,9 @@ class Completion:
             asyncio.CancelledError: see :meth:`run`.
 
         """
-        done = self.loop.create_future()
-        task = self._task = self.loop.create_task(_wake_at_the_end(coroutine, done))
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        task = self._task = loop.create_task(_wake_at_the_end(coroutine, done))
         # For a task that is cancelled before its first step, which runs no code of its own.
         task.add_done_callback(lambda _task: _wake(done))
         try:
@@ -107,7 +105,7 @@ class Completion:
         """Wait for the work's end, whatever comes, and raise the cancellation then."""
         caller = asyncio.current_task()
         cancellations = caller.cancelling() if caller is not None else 0
-        task = self._task = work if isinstance(work, asyncio.Task) else self.loop.create_task(work)
+        task = self._task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
         if not task.done():
             await _outlast_cancellations(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -119,9 +117,8 @@ class Completion:
 
     # What a task asks of the future that it waits for (Lib/asyncio/tasks.py, __step and cancel):
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop of the future: the task compares it with its own."""
-        return self.loop
+    # The task compares it with its own. A C function, as this is asked for at each commit.
+    get_loop = staticmethod(asyncio.get_running_loop)
 
     def add_done_callback(self, wakeup: _Wakeup, *, context: Context) -> None:
         """Have the task woken when the coroutine can go on."""
@@ -139,7 +136,7 @@ class Completion:
         if not self._is_refused:
             self._is_refused = True
             awaited.remove_done_callback(self._wakeup)
-            cancelled = self.loop.create_future()
+            cancelled = asyncio.get_running_loop().create_future()
             cancelled.add_done_callback(self._wakeup, context=self._wakeup_context)
             cancelled.cancel(msg)
         return True
@@ -204,18 +201,18 @@ class Watch:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._entered: dict[Completion, float] = {}
+        self._entered: dict[Completion, tuple[asyncio.AbstractEventLoop, float]] = {}
         self._looking: set[asyncio.AbstractEventLoop] = set()
+        # A C function, as each commit calls it.
+        self.leave: Callable[[Completion], object] = self._entered.pop
+        """Watch work no more; ``completion.is_interrupted`` tells whether it stayed too long."""
 
     def enter(self, completion: Completion) -> None:
         """Begin to watch work; ``leave`` must follow."""
-        self._entered[completion] = monotonic()
-        if completion.loop not in self._looking:
-            self._begin_to_look(completion.loop)
-
-    def leave(self, completion: Completion) -> None:
-        """Watch work no more; ``completion.is_interrupted`` tells whether it stayed too long."""
-        self._entered.pop(completion, None)
+        loop = asyncio.get_running_loop()
+        self._entered[completion] = loop, monotonic()
+        if loop not in self._looking:
+            self._begin_to_look(loop)
 
     def _begin_to_look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._looking = {other for other in self._looking if not other.is_closed()} | {loop}
@@ -224,13 +221,12 @@ class Watch:
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = monotonic()
         next_due: float | None = None
-        for completion, since in list(self._entered.items()):
-            if completion.loop is not loop:
+        for completion, (its_loop, since) in list(self._entered.items()):
+            if its_loop is not loop or completion.is_interrupted:
                 continue
             left = since + self._seconds - now
             if left <= 0:
                 if completion.interrupt():
-                    del self._entered[completion]
                     continue
                 left = self._RETRY
             if next_due is None or left < next_due:

@@ -54,8 +54,8 @@ class DBConnect:
         self._before_create_session_handler = before_create_session_handler
         self._engine: AsyncEngine | None = None
         self._session_maker: async_sessionmaker[AsyncSession] | None = None
-        # Makes what contexts hand out; None as long as session_maker() has to be asked first.
-        self._context_session_maker: async_sessionmaker[AsyncSession] | None = None
+        # Makes what contexts hand out; None where `create_session` has to be asked.
+        self.make_context_session: Callable[[], AsyncSession] | None = None
         self._substitute: async_sessionmaker[AsyncSession] | None = None
         self._observations: list[Observation] = []
         self._probe: Probe | None = None
@@ -143,12 +143,12 @@ class DBConnect:
 
     async def create_session(self) -> AsyncSession:
         """Make a new session, which holds no connection before its first statement."""
-        maker = self._context_session_maker
-        if maker is None or self._before_create_session_handler is not None:
-            maker = context_session_maker(await self.session_maker())
+        make = self.make_context_session
+        if make is None:
+            make = context_session_maker(await self.session_maker())
             if self._before_create_session_handler is None:
-                self._context_session_maker = maker
-        return maker()
+                self.make_context_session = make
+        return make()
 
     async def session_maker(self) -> async_sessionmaker[AsyncSession]:
         """Return the session maker, made now if there is none.
@@ -166,7 +166,7 @@ class DBConnect:
     async def close(self) -> None:
         """Dispose of the engine; a later use makes a new one."""
         engine, self._engine = self._engine, None
-        self._session_maker = self._context_session_maker = None
+        self._session_maker = self.make_context_session = None
         probe, self._probe = self._probe, None
         try:
             if engine is not None:
@@ -197,12 +197,12 @@ class DBConnect:
     def substitute_session_maker(self, maker: async_sessionmaker[AsyncSession]) -> Generator[None]:
         """Make sessions by another maker during the block, whatever task they are made in: for tests."""
         previous, self._substitute = self._substitute, maker
-        self._context_session_maker = None
+        self.make_context_session = None
         try:
             yield
         finally:
             self._substitute = previous
-            self._context_session_maker = None
+            self.make_context_session = None
 
     def _connect(self, host: str | None) -> async_sessionmaker[AsyncSession]:
         # No await between the look and the making: of two tasks that race for the first use, one makes it.
@@ -217,7 +217,7 @@ class DBConnect:
             self._probe = None
             revive(engine)
         self._engine, self._session_maker, self.host = engine, maker, host
-        self._context_session_maker = None
+        self.make_context_session = None
         self._renew_probe()
         return maker
 

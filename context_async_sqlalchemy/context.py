@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from .connect import DBConnect
-from .context_session import sync_session_of
+from .context_session import ContextSession, sync_session_of
 from .current import context_or_none
 from .current import current as _current
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
@@ -91,8 +91,7 @@ class Context:
             ContextClosedError: the context has ended.
 
         """
-        if not self.is_open:
-            self.require_open()
+        self.require_open()
         return self.sessions.get(connect)
 
     def put_if_absent(self, connect: DBConnect, session: AsyncSession) -> AsyncSession:
@@ -127,7 +126,13 @@ class Context:
 
     def transactions(self) -> Work:
         """Return the sessions that are in a transaction, in the order of their first use."""
-        return [(connect, session) for connect, session in self.sessions.items() if session.in_transaction()]
+        work: Work = []
+        # Not a comprehension, nor AsyncSession's own method: each is one more call for every request (CPython 3.11).
+        for entry in self.sessions.items():
+            session = entry[1]
+            if (session.sync_session if isinstance(session, ContextSession) else session).in_transaction():
+                work.append(entry)
+        return work
 
     @property
     def response_has_begun(self) -> bool:
@@ -168,8 +173,8 @@ class Context:
         """Let the current task use the context while it finishes it: commit hooks call ``db_session`` too."""
         self._finisher = asyncio.current_task()
 
-    def end_unused(self) -> None:
-        """End a context that has no session: nothing is to be closed, and nobody waits for it."""
+    def end(self) -> None:
+        """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
         self.is_open = False
         self.has_ended = True
         if self.record is not None:
@@ -177,13 +182,10 @@ class Context:
         # Tasks that start each other would chain their contexts for ever.
         self.parent = None
         self.owner = None
-
-    def end(self) -> None:
-        """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
-        self.end_unused()
         self._finisher = None
-        self.sessions.clear()
-        self.lifecycle.live.discard(self)
+        if self.sessions:
+            self.sessions.clear()
+            self.lifecycle.live.discard(self)
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
@@ -215,37 +217,6 @@ def current_context() -> Context:
 def make_current(context: Context) -> Token[Context | None]:
     """Make a context the current one, for good in a task whose only work it is; return a token to leave it."""
     return _current.set(context)
-
-
-def open_context_for(owner: object, lifecycle: Lifecycle, context_class: type[Context] = Context) -> Context | None:
-    """Open a context for a framework's request in the request's own task, and never leave it.
-
-    What outlives the request finds the ended context, and is told so.
-
-    Args:
-        owner: the request.
-        lifecycle: how the context ends.
-        context_class: what is opened.
-
-    Returns:
-        The context, or None if one is open for this request already: a parent application's.
-
-    """
-    current = _current.get()
-    if current is None:
-        context = context_class(lifecycle, None, owner)
-    elif current.owner is owner:
-        return None
-    else:
-        context = context_class(lifecycle, current, owner)
-    _current.set(context)
-    return context
-
-
-def context_of(owner: object) -> Context | None:
-    """Return the context that is open for a framework's request, if it has sessions: there is work to do."""
-    current = _current.get()
-    return current if current is not None and current.sessions and current.owner is owner else None
 
 
 def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Context | None]]:

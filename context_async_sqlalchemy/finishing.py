@@ -30,22 +30,32 @@ Work = list[Entry]
 Held = list[tuple[Connection, Transaction]]
 
 
-async def finish(context: "Context", *, commit: bool | None) -> None:
+async def finish(  # noqa: C901, PLR0912 - a hot path: a call costs more than a branch
+    context: "Context", *, commit: bool | None = None, status: int | None = None
+) -> None:
     """End a context: commit or roll back what is open, close its sessions. A second call does nothing.
 
     Args:
         context: the context; nobody else may use it any more.
         commit: whether to commit or to roll back; ``set_rollback()`` overrides it. None only closes the sessions,
             which rolls back what is open.
+        status: of the response, for which the application's rule says it instead.
 
     Raises:
-        Exception: what the first failing commit or commit hook raised; everything is rolled back and closed.
+        Exception: what the first failing commit or commit hook raised, or the rule; everything is rolled back and
+            closed.
         PartialCommitError: the same, where another connection had been committed before.
         CommitTimeoutError: a commit did not finish within ``finish_timeout``.
 
     """
     if not context.is_open:
         return
+    if status is not None:
+        try:
+            commit = bool(context.sessions) and not context.rollback_only and context.lifecycle.commit_on(status)
+        except BaseException:
+            await finish(context, commit=False)
+            raise
     context.is_open = False
     commits = bool(commit) and not context.rollback_only
     try:
@@ -75,27 +85,6 @@ async def finish(context: "Context", *, commit: bool | None) -> None:
 def stand_ins(context: "Context") -> Work:
     """Return the sessions of a context that are mocks or the like, and say that they are in a transaction."""
     return [entry for entry in context.transactions() if sync_session_of(entry[1]) is None]
-
-
-def finish_by_status(context: "Context", status: int) -> Awaitable[None]:
-    """End a context as the application's rule says for a response status.
-
-    Raises:
-        Exception: see :func:`finish`; or what the rule raised, after a rollback.
-
-    """
-    try:
-        commit = bool(context.sessions) and not context.rollback_only and context.lifecycle.commit_on(status)
-    except BaseException as error:  # noqa: BLE001 - raised when it is awaited
-        return _finish_after(error, context)
-    return finish(context, commit=commit)
-
-
-async def _finish_after(error: BaseException, context: "Context") -> None:
-    try:
-        raise error
-    finally:
-        await finish(context, commit=False)
 
 
 async def release_by_status(context: "Context", status: int, cause: ReleaseCause = "headers") -> None:
@@ -171,7 +160,9 @@ async def _commit_each(
                 await before_commit(session)
             has_begun = True
             await session.commit()
-            context.note_commit()
+            context.has_committed = True
+            if context.parent is not None:
+                context.note_commit()
             if lifecycle.after_commit is not None:
                 await lifecycle.after_commit(session)
                 if session.in_transaction():
@@ -183,13 +174,16 @@ async def _commit_each(
                 context.note_commit()
             error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
             await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
-            if position > 0:
-                names = [connection.name for connection, _ in work]
-                raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
+            _raise_after_others(error, [connection.name for connection, _ in work], position)
             if error is failure:
                 raise
             raise error from failure
         lifecycle.commit_watch.leave(completion)
+
+
+def _raise_after_others(error: BaseException, names: list[str], position: int) -> None:
+    if position > 0:
+        raise PartialCommitError(names[:position], names[position], names[position + 1 :]) from error
 
 
 def _is_refusal(failure: BaseException) -> bool:
@@ -280,16 +274,17 @@ async def _close_all(context: "Context") -> None:
 
 def _close_idle(context: "Context") -> bool:
     """Close the sessions without I/O if no one is in a transaction."""
-    idle: list[tuple[AsyncSession, Session]] = []
+    idle: list[Session] = []
     for session in context.sessions.values():
-        sync_session = sync_session_of(session)
+        refuse_statements(session)
+        sync_session = session.sync_session if isinstance(session, ContextSession) else sync_session_of(session)
         if sync_session is None or sync_session.in_transaction():
             return False
-        idle.append((session, sync_session))
-    for session, sync_session in idle:
-        refuse_statements(session)
-        # A plain Session without objects has nothing to detach; an application's own class may do more in close().
-        if type(sync_session) is not Session or next(iter(sync_session), None) is not None:
+        idle.append(sync_session)
+    for sync_session in idle:
+        # A plain Session without objects has nothing to detach (add() begins a transaction, so there is none that is
+        # new); an application's own class may do more in close().
+        if type(sync_session) is not Session or len(sync_session.identity_map) > 0:
             sync_session.close()
     return True
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .completion import run_to_end
 from .connect import DBConnect
 from .context import current_context, get_db_session_from_context
+from .current import current
 from .finishing import close_if_idle, close_sessions, commit_sessions, rollback_sessions
 
 CurrentTransaction = Literal["commit", "rollback", "append", "raise"]
@@ -34,13 +35,19 @@ async def db_session(connect: DBConnect) -> AsyncSession:
         await session.execute(...)
 
     """
-    context = current_context()
-    session = context.session(connect)
-    if session is None:
-        session = await connect.create_session()
-        # Making it may have awaited. If another task was quicker, this one is dropped: it has not run a statement,
-        # so it holds nothing. If the context has ended meanwhile, `put` says so.
-        session = context.put_if_absent(connect, session)
+    context = current.get() or current_context()
+    if not context.is_open:
+        context.require_open()
+    session = context.sessions.get(connect)
+    if session is not None:
+        return session
+    make = connect.make_context_session
+    if make is None:
+        # This may await. If another task is quicker, this one's session is dropped: it has not run a statement, so it
+        # holds nothing. If the context ends meanwhile, it is said.
+        return context.put_if_absent(connect, await connect.create_session())
+    session = make()
+    context.put(connect, session)
     return session
 
 

@@ -7,8 +7,9 @@ from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_urldispatcher import AbstractRoute
 
-from context_async_sqlalchemy.context import Context, context_of, open_context_for
-from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
+from context_async_sqlalchemy.context import Context
+from context_async_sqlalchemy.current import current
+from context_async_sqlalchemy.finishing import finish, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.routes import route_name
 
@@ -34,15 +35,19 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
 
     @web.middleware
     async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # aiohttp runs each request in a task, so in a contextvars.Context, of its own.
-        context = open_context_for(request, lifecycle, RequestContext)
-        if context is None:
+        around = current.get()
+        if around is not None and around.owner is request:
+            # A parent application's.
             return await handler(request)
+        context = RequestContext(lifecycle, around, request)
+        # Never reset: aiohttp runs each request in a task, so in a contextvars.Context, of its own, and what outlives
+        # the request finds the ended context, and is told so.
+        current.set(context)
         try:
             response = await handler(request)
         except web.HTTPException as answer:
             try:
-                await finish_by_status(context, answer.status)
+                await finish(context, status=answer.status)
             except BaseException:
                 _cut_if_partly_sent(request)
                 raise
@@ -51,11 +56,11 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
             await finish(context, commit=False)
             raise
         if not context.sessions:
-            context.end_unused()
+            context.end()
             return response
         try:
             # A handler that returned None is told so by aiohttp, later.
-            await finish_by_status(context, getattr(response, "status", 500))
+            await finish(context, status=getattr(response, "status", 500))
         except BaseException:
             _cut_if_partly_sent(request)
             raise
@@ -69,8 +74,8 @@ async def release_before_headers(request: web.Request, response: web.StreamRespo
 
     For an ordinary response the context has ended by now, and there is nothing to do.
     """
-    context = context_of(request)
-    if context is None:
+    context = current.get()
+    if context is None or not context.sessions or context.owner is not request:
         return
     try:
         await release_by_status(context, response.status)

@@ -61,9 +61,9 @@ class RequestContext(Context):
             _release_before_headers(self, self.owner)
         super().put(connect, session)
 
-    def end_unused(self) -> None:
+    def end(self) -> None:
         """End, and do not wait for the task any more."""
-        super().end_unused()
+        super().end()
         if self._task is not None:
             self._task.remove_done_callback(self._end_with_the_task)
             self._task = None
@@ -93,7 +93,7 @@ class RequestContexts:
         self._forget: Callable[[ref[AnyRequest]], object] = self._contexts.pop
         # What a task finds that outlives a request without a context.
         self._ended = Context(lifecycle)
-        self._ended.end_unused()
+        self._ended.end()
 
     def __len__(self) -> int:
         return len(self._contexts)
