@@ -55,15 +55,21 @@ class Audience:
         self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
         self.connected = _tell_rarely([observer.connected for observer in observers])
         self.connection_invalidated = _tell([observer.connection_invalidated for observer in observers])
-        self.context_began = _tell([observer.context_began for observer in observers])
-        self.context_ended = _tell([observer.context_ended for observer in observers])
         self.checkout_failed = _tell([observer.checkout_failed for observer in observers])
-        self.checkout_ended = _tell([observer.checkout_ended for observer in observers])
         self.early_release_ended = _tell([observer.early_release_ended for observer in observers])
         self.nested_checkout = _tell([observer.nested_checkout for observer in observers])
         self.retried = _tell([observer.retried for observer in observers])
         self.leak_suspected = _tell([observer.leak_suspected for observer in observers])
         self.leak_returned = _tell([observer.leak_returned for observer in observers])
+        # These three come with each request. Whoever tells calls the methods itself, and catches what they raise: a
+        # function in between costs as much as many an observer.
+        of_all = [observer for observer in observers if not observer.hears_of_kept_only]
+        self.context_began = _overridden([observer.context_began for observer in observers])
+        self.checkout_ended = _overridden([observer.checkout_ended for observer in of_all])
+        self.context_ended = _overridden([observer.context_ended for observer in of_all])
+        of_kept = [observer for observer in observers if observer.hears_of_kept_only]
+        self.kept_checkout_ended = _tell([observer.checkout_ended for observer in of_kept])
+        self.kept_context_ended = _tell([observer.context_ended for observer in of_kept])
 
 
 def installed_observers() -> tuple[Observer, ...]:
@@ -103,47 +109,43 @@ def checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
 
 def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:
     """Make one call of the methods that are overridden; what they raise is logged once and goes no further."""
-    tells = [_guarded(method) for method in methods if _is_overridden(method)]
-    if len(tells) <= 1:
-        return tells[0] if tells else None
+    overridden = _overridden(methods)
 
+    # One argument by its name: `*args` would cost half as much again, several times for each request.
     def tell_all(told: T) -> None:
-        for tell in tells:
-            tell(told)
+        for method in overridden:
+            try:
+                method(told)
+            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                log_failure(method, error)
 
-    return tell_all
+    return tell_all if overridden else None
 
 
 def _tell_rarely(methods: list[Callable[P, None]]) -> Callable[P, None] | None:
     """Do the same for methods of any signature, at a higher price."""
-    overridden = [method for method in methods if _is_overridden(method)]
+    overridden = _overridden(methods)
 
     def tell_all(*args: P.args, **kwargs: P.kwargs) -> None:
         for method in overridden:
             try:
                 method(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-                _log_failure(method, error)
+                log_failure(method, error)
 
     return tell_all if overridden else None
 
 
-def _is_overridden(method: Callable[..., None]) -> bool:
-    return getattr(method, "__func__", None) is not getattr(Observer, getattr(method, "__name__", ""), method)
+def _overridden(methods: list[Callable[P, None]]) -> tuple[Callable[P, None], ...]:
+    return tuple(
+        method
+        for method in methods
+        if getattr(method, "__func__", None) is not getattr(Observer, getattr(method, "__name__", ""), method)
+    )
 
 
-def _guarded(method: Callable[[T], None]) -> Callable[[T], None]:
-    # One argument by its name: `*args` would cost half as much again, several times for each request.
-    def tell(told: T) -> None:
-        try:
-            method(told)
-        except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-            _log_failure(method, error)
-
-    return tell
-
-
-def _log_failure(method: Callable[..., None], error: Exception) -> None:
+def log_failure(method: Callable[..., None], error: Exception) -> None:
+    """Log, once for each observer and method, that an observer has raised."""
     observer = getattr(method, "__self__", method)
     name = getattr(method, "__name__", repr(method))
     key = (id(observer), name)

@@ -54,7 +54,14 @@ class Observer:
 
     All methods are called in the application's own tasks, so they must be quick and must not await. What they raise
     is logged, once for each observer and method, and goes no further.
+
+    Attributes:
+        hears_of_kept_only: whether ``checkout_ended`` and ``context_ended`` are to be called only for contexts whose
+            ``keeps_history`` is set: for an observer that chooses its contexts in ``context_began``.
+
     """
+
+    hears_of_kept_only: bool = False
 
     def workers_starting(self) -> None:
         """Hear, in a server's main process, that it is about to start its workers."""

@@ -230,17 +230,17 @@ class ContextRecord:
     @property
     def checkouts(self) -> list[Checkout]:
         """What the context has held, in the order of its end."""
-        return self._kept.checkouts
+        return (self._history or self._keep()).checkouts
 
     @property
     def failed_checkouts(self) -> list[FailedCheckout]:
         """What it has waited for in vain."""
-        return self._kept.failed_checkouts
+        return (self._history or self._keep()).failed_checkouts
 
     @property
     def early_releases(self) -> list[EarlyRelease]:
         """What it has given back before its end, in the order of the releases' ends."""
-        return self._kept.early_releases
+        return (self._history or self._keep()).early_releases
 
     @property
     def notes(self) -> dict[object, Any]:
@@ -249,10 +249,8 @@ class ContextRecord:
             self._notes = {}
         return self._notes
 
-    @property
-    def _kept(self) -> "_History":
-        if self._history is None:
-            self._history = _History([], [], [])
+    def _keep(self) -> "_History":
+        self._history = _History([], [], [])
         return self._history
 
 

@@ -29,7 +29,7 @@ class OpenTelemetryObserver(Observer):
 
     Args:
         tracer_provider: whose sampler and exporters the spans pass; by default the global one, which may be set
-            later. Without an SDK nothing is kept or built.
+            later: it is looked for once a second until it is there. Without an SDK nothing is kept or built.
         meter_provider: where the measurements go; by default nowhere: one way out for metrics is enough, and each
             measurement costs several microseconds in the SDK. Give it to one observer of a process only.
 
@@ -40,6 +40,7 @@ class OpenTelemetryObserver(Observer):
     ) -> None:
         own_version = version("context-async-sqlalchemy")
         self._spans = SessionTracer(trace.get_tracer(_SCOPE, own_version, tracer_provider))
+        self.hears_of_kept_only = meter_provider is None
         self._metrics = None if meter_provider is None else Metrics(meter_provider.get_meter(_SCOPE, own_version))
 
     def pool_observed(self, pool: ObservedPool) -> None:
@@ -64,7 +65,8 @@ class OpenTelemetryObserver(Observer):
 
     def context_began(self, context: ContextRecord) -> None:
         """Decide whether the context is traced."""
-        self._spans.context_began(context)
+        if context.began_at >= self._spans.without_sdk_until:
+            self._spans.context_began(context)
 
     def context_ended(self, context: ContextRecord) -> None:
         """Build the context's spans; count it."""

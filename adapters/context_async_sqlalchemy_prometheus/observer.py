@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import gzip_accepted
 
 from context_async_sqlalchemy.observer import (
+    NO_ROUTE,
     Checkout,
     ContextOutcome,
     ContextRecord,
@@ -22,7 +23,7 @@ from context_async_sqlalchemy.observer import (
     SuspectedLeak,
 )
 
-from .exemplars import current_trace, no_trace
+from .exemplars import NoTraces, Traces
 from .exposition import render
 from .metrics import Metrics, PoolSeries, RouteSeries
 from .multiprocess import directory_or_none, registry_of_all, wipe
@@ -49,14 +50,14 @@ class PrometheusObserver(Observer):
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
         self._directory = directory_or_none()
-        self._trace = current_trace
+        self._traces = Traces()
         if self._directory is None:
             self._pools: PoolCollector | PoolGauges = PoolCollector(registry)
             self._gauges: PoolGauges | None = None
         else:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._pools = self._gauges = PoolGauges(registry)
-            self._trace = no_trace  # This mode drops them (prometheus-client 0.26).
+            self._traces = NoTraces()  # This mode drops them (prometheus-client 0.26).
         # Held by whatever counts, see .series; never while a route or a span is asked for, which is others' code.
         self._lock = RLock()
         self._metrics = Metrics(registry, self._lock, in_files=self._directory is not None)
@@ -108,7 +109,7 @@ class PrometheusObserver(Observer):
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
         """Measure how long opening the connection took."""
-        exemplar = self._trace()
+        exemplar = self._traces.current()
         with self._lock:
             self._of_pool(pool).create_time.observe(seconds, exemplar)
 
@@ -132,7 +133,7 @@ class PrometheusObserver(Observer):
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Measure the wait: percentiles without those that failed look best when it is worst."""
-        exemplar, route = self._trace(), failure.route
+        exemplar, route = self._traces.current(), failure.route
         with self._lock:
             series = self._of_route(failure.pool.name, route)
             series.wait_time.observe(failure.wait_seconds, exemplar)
@@ -143,8 +144,10 @@ class PrometheusObserver(Observer):
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Measure what the connection was used for, and what for not."""
-        exemplar = self._trace()
-        labels = checkout.pool.name, checkout.route
+        traces, released_at = self._traces, checkout.released_at
+        exemplar = None if released_at < traces.asleep_until else traces.current(released_at)
+        context = checkout.context
+        labels = checkout.pool.name, NO_ROUTE if context is None else context.route
         lock = self._lock
         lock.acquire()  # In half the time of a "with", here where it is for each request.
         try:
@@ -157,7 +160,7 @@ class PrometheusObserver(Observer):
 
     def early_release_ended(self, release: EarlyRelease) -> None:
         """Measure for how long others could have the connection."""
-        exemplar, pool, route = self._trace(), release.checkout.pool, release.checkout.route
+        exemplar, pool, route = self._traces.current(), release.checkout.pool, release.checkout.route
         with self._lock:
             self._of_route(pool.name, route).early_release_saved.observe(release.saved_seconds, exemplar)
 

@@ -4,7 +4,7 @@ import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from context_async_sqlalchemy.audience import Audience
+from context_async_sqlalchemy.audience import Audience, log_failure
 from context_async_sqlalchemy.observer import (
     HISTORY,
     NO_ROUTE,
@@ -108,8 +108,10 @@ class ObservedContext(ContextRecord):
             if self.early is None:
                 self.early = []
             self.early.append(checkout)
-        if self.keeps_history and len(self.checkouts) < HISTORY:
-            self.checkouts.append(checkout)
+        if self.keeps_history:
+            kept = self.checkouts
+            if len(kept) < HISTORY:
+                kept.append(checkout)
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Keep a wait in vain."""
@@ -146,9 +148,14 @@ class ObservedContext(ContextRecord):
             early, self.early = self.early, None
             for checkout in early:
                 self._end_early_release(checkout, ended_at)
-        tell = self._audience.context_ended
-        if tell is not None:
-            tell(self)
+        audience = self._audience
+        for tell in audience.context_ended:
+            try:
+                tell(self)
+            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                log_failure(tell, error)
+        if self.keeps_history and audience.kept_context_ended is not None:
+            audience.kept_context_ended(self)
 
     def _belong_to_request(self, around: "Context | None") -> None:
         """Find what knows the route of a context of no request: the nearest one around that belongs to one."""

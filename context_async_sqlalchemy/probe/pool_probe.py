@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import Pool, QueuePool
 
-from context_async_sqlalchemy.audience import Audience, Observation
+from context_async_sqlalchemy.audience import Audience, Observation, log_failure
 from context_async_sqlalchemy.current import context_or_none, current
 from context_async_sqlalchemy.observer import (
     CheckoutPath,
@@ -153,8 +153,11 @@ class Probe:
         if record is None and not context.has_ended:
             audience = self.audience
             record = context.record = ObservedContext(context, audience, perf_counter_ns())
-            if audience.context_began is not None:
-                audience.context_began(record)
+            for tell in audience.context_began:
+                try:
+                    tell(record)
+                except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                    log_failure(tell, error)
         if must_wait and record is not None:
             self._look_for_nesting(context, record)
         return record
@@ -194,7 +197,7 @@ class Probe:
         if self.audience.checkout_failed is not None:
             self.audience.checkout_failed(failed)
 
-    def returned(self, checkout: OpenCheckout) -> OpenCheckout | None:  # noqa: C901 - a hot path: a call costs more than a branch
+    def returned(self, checkout: OpenCheckout) -> OpenCheckout | None:  # noqa: C901, PLR0912 - hot: a call costs more than a branch
         """Take down that a connection goes back to its pool, or is lost; return what ends with this one."""
         checkout.released_at = perf_counter_ns()
         if checkout.transaction is not None:
@@ -219,9 +222,14 @@ class Probe:
                 record.keep(checkout)
         if checkout.task is not None:
             self._leaks.returned(checkout)
-        tell = self.audience.checkout_ended
-        if tell is not None:
-            tell(checkout)
+        audience = self.audience
+        for tell in audience.checkout_ended:
+            try:
+                tell(checkout)
+            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                log_failure(tell, error)
+        if record is not None and record.keeps_history and audience.kept_checkout_ended is not None:
+            audience.kept_checkout_ended(checkout)
         previous = checkout.previous
         if previous is not None:
             checkout.previous = None

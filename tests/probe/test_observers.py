@@ -15,7 +15,7 @@ from context_async_sqlalchemy import Retry, commit_db_session, db_context, run_i
 from context_async_sqlalchemy import audience as audience_module
 from context_async_sqlalchemy.audience import Audience, Observation
 from context_async_sqlalchemy.lifecycle import Lifecycle
-from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
 from tests.conformance.statements import run
 from tests.support.connections import connect_to, in_use
@@ -105,14 +105,47 @@ async def test_an_interruption_in_an_observer_loses_no_place_in_the_pool(databas
     await lifecycle.shut_down()
 
 
+class _ChoosesContexts(Observer):
+    """Keeps one context, and hears of no other."""
+
+    hears_of_kept_only = True
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, ContextRecord | None]] = []
+        self.kept: ContextRecord | None = None
+
+    def context_began(self, context: ContextRecord) -> None:
+        if self.kept is None:
+            self.kept = context
+            context.keeps_history = True
+
+    def checkout_ended(self, checkout: Checkout) -> None:
+        self.heard.append(("checkout", checkout.context))
+
+    def context_ended(self, context: ContextRecord) -> None:
+        self.heard.append(("context", context))
+
+
+async def test_an_observer_may_hear_of_those_contexts_alone_that_it_keeps(database: Database) -> None:
+    connection = connect_to(database.url)
+    chooses, recorder = _ChoosesContexts(), Recorder()
+    lifecycle = Lifecycle([connection], observers=[chooses, recorder])
+    for _ in range(2):
+        async with db_context():
+            await run(connection, "SELECT 1")
+    assert chooses.heard == [("checkout", chooses.kept), ("context", chooses.kept)]
+    assert len(recorder.checkouts) == len(recorder.contexts) == 2
+    await lifecycle.shut_down()
+
+
 def test_nothing_is_made_for_a_method_that_nobody_has() -> None:
     class HearsOfCheckouts(Observer):
         def checkout_ended(self, checkout: object) -> None:
             """Do nothing."""
 
     audience = Audience([Observation((HearsOfCheckouts(),))])
-    assert audience.checkout_ended is not None
-    assert all(getattr(audience, name, None) is None for name in CALLBACKS if name != "checkout_ended")
+    assert audience.checkout_ended
+    assert all(not getattr(audience, name, None) for name in CALLBACKS if name != "checkout_ended")
 
 
 def _entry_point(name: str, value: str) -> EntryPoint:

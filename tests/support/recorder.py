@@ -47,7 +47,8 @@ class Recorder(Observer):
         self.invalidations += 1
 
     def context_began(self, context: ContextRecord) -> None:
-        context.keeps_history = self.keeps_history
+        if self.keeps_history:
+            context.keeps_history = True
         self.begun.append(context)
 
     def context_ended(self, context: ContextRecord) -> None:
