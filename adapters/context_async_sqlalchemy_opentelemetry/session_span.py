@@ -1,10 +1,12 @@
 """The spans of one pool in one context, built when they are over."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.util.types import AttributeValue
 
 from context_async_sqlalchemy import PartialCommitError
 from context_async_sqlalchemy.observer import (
@@ -20,6 +22,9 @@ from .attributes import ERROR_TYPE, POOL_NAME, class_name, error_type, message, 
 
 _SECOND = 1e9
 
+_WORTH_A_SPAN = 10_000_000
+"""Nanoseconds for which a transaction kept its connection idle: what was done meanwhile is to be seen within it."""
+
 Attributes = dict[str, str | int | float]
 
 
@@ -28,20 +33,24 @@ class Totals:
     """What a context did with one pool, counted: its record keeps only the first checkouts of many."""
 
     began_at: int
+    checkouts: int = 0
     transactions: int = 0
     statements: int = 0
-    held: float = 0.0
-    idle: float = 0.0
+    held: int = 0
+    """Nanoseconds, as the two that follow."""
     busy: int = 0
-    """Nanoseconds; the two above are seconds."""
+    idle: int = 0
 
     def add(self, checkout: Checkout) -> None:
         """Count a checkout."""
+        self.checkouts += 1
         self.transactions += len(checkout.transactions)
         self.statements += checkout.statements
-        self.held += checkout.hold_seconds
-        self.idle += checkout.idle_seconds
-        self.busy += checkout.busy
+        held, busy = checkout.released_at - checkout.taken_at, checkout.busy
+        self.held += held
+        self.busy += busy
+        if held > busy:
+            self.idle += held - busy
 
 
 class SessionSpan:
@@ -61,71 +70,85 @@ class SessionSpan:
         self._pool = pool
         self._totals = totals
         self._name = f"db.session {pool.name}"
-        self._pool_attributes: Attributes = {**pool_attributes(pool)}
+        self._pool_attributes = pool_attributes(pool)
+        self._offset = context.epoch_offset
         self._recorded: set[int] = set()
 
     def build(self, parent: Context) -> None:
         """Build the session's span below another one."""
-        span = self._start(self._name, parent, self._totals.began_at, self._attributes())
+        attributes = self._attributes()
+        start_time = self._totals.began_at + self._offset
+        span = self._tracer.start_span(self._name, parent, attributes=attributes, start_time=start_time)
         self._fill(span)
-        self._end(span, self._context.ended_at)
+        span.end(self._context.ended_at + self._offset)
 
     def complete(self, span: Span) -> None:
         """Make a span that was begun with the context the session's."""
         span.update_name(self._name)
         span.set_attributes(self._attributes())
         self._fill(span)
-        self._end(span, self._context.ended_at)
+        span.end(self._context.ended_at + self._offset)
 
     def _attributes(self) -> Attributes:
         # What events and spans below say is not repeated: each attribute costs the SDK most of a microsecond.
-        totals = self._totals
+        totals, context = self._totals, self._context
         return {
             **self._pool_attributes,
-            "db.session.outcome": "commit" if self._is_committed_part else self._context.outcome,
+            "db.session.outcome": context.outcome if context.error is None or self._has_failed else "commit",
             "db.session.transactions": totals.transactions,
             "db.session.statements": totals.statements,
-            "db.session.held_seconds": totals.held,
+            "db.session.held_seconds": totals.held / _SECOND,
             "db.session.busy_seconds": totals.busy / _SECOND,
-            "db.session.idle_seconds": totals.idle,
+            "db.session.idle_seconds": totals.idle / _SECOND,
         }
 
     @property
-    def _is_committed_part(self) -> bool:
-        """Whether this pool's transaction was committed before the commit of another one failed."""
+    def _has_failed(self) -> bool:
+        """Whether the context's commit has failed, and not after this pool's transaction was committed."""
         error = self._context.error
-        return isinstance(error, PartialCommitError) and self._pool.name in error.committed
+        return error is not None and not (isinstance(error, PartialCommitError) and self._pool.name in error.committed)
 
     def _fill(self, span: Span) -> None:
         if not span.is_recording():
             # A sampler that is not parent-based has refused it.
             return
-        below = trace.set_span_in_context(span)
         context = self._context
         for failure in context.failed_checkouts:
             if failure.pool is self._pool:
-                self._add_failed_acquire(below, failure)
+                self._add_failed_acquire(trace.set_span_in_context(span), failure)
         for checkout in context.checkouts:
-            if checkout.pool is self._pool:
-                self._add_checkout(span, below, checkout)
+            if checkout.pool is self._pool and not self._is_told_by_session(checkout):
+                self._add_checkout(span, trace.set_span_in_context(span), checkout)
         for release in context.early_releases:
             if release.checkout.pool is self._pool:
                 self._add_release(span, release)
-        if context.error is not None and not self._is_committed_part:
+        if context.error is not None and self._has_failed:
             self._record(span, context.error, context.ended_at)
             _fail(span, error_type(context.error), message(context.error))
 
+    def _is_told_by_session(self, checkout: Checkout) -> bool:
+        """Whether spans of a checkout would repeat the session's: one quick transaction, committed at the end."""
+        return (
+            self._totals.checkouts == 1
+            and checkout.path == "idle"
+            and not checkout.is_early
+            and len(checkout.transactions) == 1
+            and checkout.transactions[0].outcome == "commit"
+            and checkout.error is None
+            and self._totals.idle < _WORTH_A_SPAN
+        )
+
     def _add_failed_acquire(self, below: Context, failure: FailedCheckout) -> None:
-        span = self._start_acquire(below, failure.asked_at, {})
+        span = self._start_acquire(below, failure.asked_at, self._pool_attributes)
         self._record(span, failure.error, failure.ended_at)
         kind = error_type(failure.error) if failure.failure == "error" else failure.failure
         _fail(span, kind, message(failure.error))
-        self._end(span, failure.ended_at)
+        span.end(failure.ended_at + self._offset)
 
     def _add_checkout(self, span: Span, below: Context, checkout: Checkout) -> None:
         if checkout.path != "idle":
-            acquire = self._start_acquire(below, checkout.asked_at, {"db.session.acquire_path": checkout.path})
-            self._end(acquire, checkout.taken_at)
+            attributes: Attributes = {**self._pool_attributes, "db.session.acquire_path": checkout.path}
+            self._start_acquire(below, checkout.asked_at, attributes).end(checkout.taken_at + self._offset)
         for transaction in checkout.transactions:
             self._add_transaction(below, transaction)
         if checkout.error is not None:
@@ -139,14 +162,16 @@ class SessionSpan:
             "db.transaction.statements": transaction.statements,
             "db.transaction.busy_seconds": transaction.busy / _SECOND,
         }
-        span = self._start(f"db.transaction {self._pool.name}", below, transaction.started_at, attributes)
+        start_time = transaction.started_at + self._offset
+        name = f"db.transaction {self._pool.name}"
+        span = self._tracer.start_span(name, below, attributes=attributes, start_time=start_time)
         error = transaction.error
         if error is not None:
             self._record(span, error, transaction.ended_at)
             # After an error within a savepoint it may have been committed all the same.
             if transaction.outcome != "commit":
                 _fail(span, error_type(error), message(error))
-        self._end(span, transaction.ended_at)
+        span.end(transaction.ended_at + self._offset)
 
     def _add_release(self, span: Span, release: EarlyRelease) -> None:
         checkout = release.checkout
@@ -155,19 +180,11 @@ class SessionSpan:
             "db.session.held_seconds": checkout.hold_seconds,
             "db.session.saved_seconds": release.saved_seconds,
         }
-        span.add_event("released_early", attributes, checkout.released_at + self._context.epoch_offset)
+        span.add_event("released_early", attributes, checkout.released_at + self._offset)
 
-    def _start_acquire(self, below: Context, asked_at: int, path: Attributes) -> Span:
+    def _start_acquire(self, below: Context, asked_at: int, attributes: Mapping[str, AttributeValue]) -> Span:
         name = f"db.connection.acquire {self._pool.name}"
-        return self._start(name, below, asked_at, {**self._pool_attributes, **path}, SpanKind.CLIENT)
-
-    def _start(
-        self, name: str, parent: Context, at: int, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL
-    ) -> Span:
-        return self._tracer.start_span(name, parent, kind, attributes, start_time=at + self._context.epoch_offset)
-
-    def _end(self, span: Span, at: int) -> None:
-        span.end(at + self._context.epoch_offset)
+        return self._tracer.start_span(name, below, SpanKind.CLIENT, attributes, start_time=asked_at + self._offset)
 
     def _record(self, span: Span, error: BaseException, at: int) -> None:
         """Add an error to the span it happened in, unless another one has it, or what it was raised from.
@@ -186,7 +203,7 @@ class SessionSpan:
         what_it_says = message(error)
         if what_it_says is not None:
             attributes["exception.message"] = what_it_says
-        span.add_event("exception", attributes, at + self._context.epoch_offset)
+        span.add_event("exception", attributes, at + self._offset)
 
 
 def _fail(span: Span, kind: str, description: str | None) -> None:

@@ -5,9 +5,10 @@ Spans are built when the context has ended, from its record: with true times, an
     the request's span, or none
     └── db.session {pool}                    one for each pool that the context used
         ├── db.connection.acquire {pool}     where it was waited for, had to be made, or was not got
-        └── db.transaction {pool}
+        └── db.transaction {pool}            but the one that is the whole of its session, and would only repeat it
 """
 
+import math
 from dataclasses import dataclass, field
 
 from opentelemetry import trace
@@ -16,6 +17,9 @@ from opentelemetry.trace import Span, Tracer
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, FailedCheckout, ObservedPool
 
 from .session_span import SessionSpan, Totals
+
+_LOOK_FOR_SDK_EVERY = 1_000_000_000
+"""Nanoseconds."""
 
 
 @dataclass(slots=True)
@@ -52,19 +56,23 @@ class SessionTracer:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        # The global provider may be set later.
+        # The global provider may be set later. Until then spans would be begun for nobody.
         self._may_be_without_sdk = isinstance(tracer, trace.ProxyTracer)
+        self.without_sdk_until: float = -math.inf
+        """An instant before which no context need be begun; asking costs as much as the rest of what is done for it."""
 
     def context_began(self, context: ContextRecord) -> None:
         """Decide whether the context is traced; of one that is not, nothing is kept."""
+        if self._may_be_without_sdk:
+            self._may_be_without_sdk = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+            if self._may_be_without_sdk:
+                self.without_sdk_until = context.began_at + _LOOK_FOR_SDK_EVERY
+                return
         span = trace.get_current_span()
         is_session = not span.is_recording()
         if is_session:
             parent = span.get_span_context()
             if parent.is_valid and not parent.trace_flags.sampled:
-                return
-            if self._may_be_without_sdk and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-                # Asking costs every request a tenth of what beginning a span for nobody does.
                 return
             # A job; or a part of a sampled trace whose own span has ended, or is in another process.
             span = self._tracer.start_span("db.session", start_time=context.began_at + context.epoch_offset)
@@ -75,29 +83,32 @@ class SessionTracer:
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Note that the context used the pool, if in vain."""
-        traced = self._trace_of(failure.context)
+        context = failure.context
+        traced = context.notes.get(self) if context is not None and context.keeps_history else None
         if traced is not None:
             traced.totals_of(failure.pool, failure.asked_at)
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Count a checkout."""
-        traced = self._trace_of(checkout.context)
+        context = checkout.context
+        traced = context.notes.get(self) if context is not None and context.keeps_history else None
         if traced is not None:
             traced.totals_of(checkout.pool, checkout.asked_at).add(checkout)
 
     def context_ended(self, context: ContextRecord) -> None:
         """Build the context's spans."""
-        traced = self._trace_of(context)
+        traced: _Trace | None = context.notes.pop(self, None) if context.keeps_history else None
         if traced is None:
             return
-        del context.notes[self]
-        pools = sorted(traced.totals.items(), key=lambda item: item[1].began_at)
-        sessions = [SessionSpan(self._tracer, context, pool, totals) for pool, totals in pools]
+        pools = list(traced.totals.items())
+        if len(pools) > 1:
+            pools.sort(key=_began_at)
         if not traced.is_session:
             parent = trace.set_span_in_context(_request_span(traced.span))
-            for session in sessions:
-                session.build(parent)
+            for pool, totals in pools:
+                SessionSpan(self._tracer, context, pool, totals).build(parent)
             return
+        sessions = [SessionSpan(self._tracer, context, pool, totals) for pool, totals in pools]
         # The others go below the first, so that the work stays one trace.
         parent = trace.set_span_in_context(traced.span)
         for session in sessions[1:]:
@@ -107,12 +118,15 @@ class SessionTracer:
         else:
             traced.span.end(context.ended_at + context.epoch_offset)
 
-    def _trace_of(self, context: ContextRecord | None) -> _Trace | None:
-        return context.notes.get(self) if context is not None and context.keeps_history else None
+
+def _began_at(session: tuple[ObservedPool, Totals]) -> int:
+    return session[1].began_at
 
 
 def _request_span(at_begin: Span) -> Span:
     """Return the span that is current, an outer one by now; or the first, where none or another request's is."""
     span = trace.get_current_span()
+    if span is at_begin:
+        return span
     is_same_trace = span.get_span_context().trace_id == at_begin.get_span_context().trace_id
     return span if is_same_trace and span.is_recording() else at_begin

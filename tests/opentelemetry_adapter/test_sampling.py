@@ -90,6 +90,16 @@ def test_a_provider_that_is_set_after_the_observer_was_made_is_used(
     assert traces.names() == ["db.session main"]
 
 
+def test_a_provider_that_is_set_later_is_found_within_a_second(traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+    observer = default_observer()
+    for began, count in ((1.0, 0), (1.9, 0), (2.0, 1), (2.1, 2)):
+        record = context(began=began, ended=3.0)
+        tell_all(observer, record, checkout(record, Pool(), began, began, 2.5))
+        assert len(traces.all("db.session main")) == count
+        # set_tracer_provider works once in a process.
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", traces.provider)
+
+
 @pytest.mark.parametrize(("flags", "count"), [(TraceFlags.SAMPLED, 1), (TraceFlags.DEFAULT, 0)])
 def test_a_trace_of_another_process_is_continued_if_it_is_sampled(
     traces: Traces, observer: OpenTelemetryObserver, flags: int, count: int

@@ -1,9 +1,11 @@
 """The spans of a context: their places, times, attributes and events."""
 
+from typing import Any
+
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, use_span
 
-from context_async_sqlalchemy.observer import HISTORY, CheckoutPath
+from context_async_sqlalchemy.observer import HISTORY, CheckoutPath, TransactionOutcome
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 
 from .records import Pool, checkout, context, early_release, tell, tell_all, transaction, unix
@@ -63,6 +65,40 @@ def test_a_checkout_that_cost_nothing_is_no_span(
     record = context()
     tell_all(observer, record, checkout(record, Pool(), 1.0, 1.0, 2.0, path=path))
     assert len(traces.all("db.connection.acquire main")) == count
+
+
+@pytest.mark.parametrize(
+    ("idle", "outcome", "changes", "count"),
+    [
+        (0.009, "commit", {}, 0),
+        (0.011, "commit", {}, 1),
+        (0.0, "rollback", {}, 1),
+        (0.0, "unknown", {"error": TimeoutError()}, 1),
+        (0.0, "commit", {"error": TimeoutError()}, 1),
+        (0.0, "commit", {"path": "queued"}, 1),
+        (0.0, "commit", {"is_early": True, "by": "commit"}, 1),
+    ],
+)
+def test_a_transaction_is_no_span_where_it_would_repeat_the_whole_session(
+    traces: Traces,
+    observer: OpenTelemetryObserver,
+    idle: float,
+    outcome: TransactionOutcome,
+    *,
+    changes: dict[str, Any],
+    count: int,
+) -> None:
+    record, work = context(), transaction(1.0, 1.5, outcome, busy=0.5 - idle)
+    tell_all(observer, record, checkout(record, Pool(), 1.0, 1.0, 1.5, work, **changes))
+    assert attributes(traces.one("db.session main"))["db.session.transactions"] == 1
+    assert len(traces.all("db.transaction main")) == count
+
+
+def test_of_several_transactions_each_is_a_span(traces: Traces, observer: OpenTelemetryObserver) -> None:
+    record = context()
+    parts = [transaction(1.0, 1.25, busy=0.25), transaction(1.25, 1.5, busy=0.25)]
+    tell_all(observer, record, checkout(record, Pool(), 1.0, 1.0, 1.5, *parts))
+    assert len(traces.all("db.transaction main")) == 2
 
 
 def test_an_early_release_is_an_event_with_what_it_saved(traces: Traces, observer: OpenTelemetryObserver) -> None:
