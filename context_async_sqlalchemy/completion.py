@@ -136,7 +136,8 @@ class Completion:
         if not self._is_refused:
             self._is_refused = True
             awaited.remove_done_callback(self._wakeup)
-            cancelled = asyncio.get_running_loop().create_future()
+            # The loop may not be running: asyncio.run() cancels what is left at its end.
+            cancelled = awaited.get_loop().create_future()
             cancelled.add_done_callback(self._wakeup, context=self._wakeup_context)
             cancelled.cancel(msg)
         return True

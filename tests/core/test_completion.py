@@ -251,6 +251,20 @@ async def test_work_whose_loop_stops_is_closed() -> None:
     assert closed == ["closed"]
 
 
+def test_a_task_may_be_cancelled_while_its_loop_does_not_run(to_end: RunToEnd) -> None:
+    """As ``asyncio.run`` does at its end with what is left."""
+    with asyncio.Runner() as runner:
+        loop, work = runner.get_loop(), Work()
+        caller = loop.create_task(_text(to_end(work.run())))
+        runner.run(_settle())
+        caller.cancel()
+        runner.run(_settle())
+        work.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(caller)
+        assert work.done
+
+
 async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> None:
     work = Work()
     coroutine = work.run()
