@@ -180,7 +180,9 @@ def _end_with_owner() -> Callable[[], None] | None:
     owner = os.getpid()
 
     def in_child() -> None:
-        # SIGQUIT is PostgreSQL's immediate shutdown: its children go with it, the data is thrown away anyway.
+        # SIGQUIT is PostgreSQL's immediate shutdown: its children go with it, the data is thrown away anyway. A shell
+        # script's background jobs have it ignored.
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
         if os.getppid() != owner:  # the owner died before the kernel knew our wish
             os._exit(1)

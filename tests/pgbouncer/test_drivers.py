@@ -127,8 +127,10 @@ def test_what_is_tested_is_what_is_documented() -> None:
 
 
 _OWNER = """
-import sys, time
+import signal, sys, time
 from tests.pgbouncer.bouncer import running
+# As in a job that a shell script runs in the background.
+signal.signal(signal.SIGQUIT, signal.SIG_IGN)
 with running(*sys.argv[1:]) as bouncer:
     print(bouncer.process_id, flush=True)
     time.sleep(60)
