@@ -146,7 +146,7 @@ def commit_sessions(
     return completion.run(commits)
 
 
-async def _commit_each(
+async def _commit_each(  # noqa: C901 - a hot path: a call costs more than a branch
     completion: Completion, context: "Context", work: Work, before_commit: BeforeCommitCallback | None
 ) -> None:
     lifecycle = context.lifecycle
@@ -160,6 +160,7 @@ async def _commit_each(
                 await before_commit(session)
             has_begun = True
             await session.commit()
+            # What note_commit() does; only a nested context, of which there are few, is worth its call.
             context.has_committed = True
             if context.parent is not None:
                 context.note_commit()
@@ -174,16 +175,13 @@ async def _commit_each(
                 context.note_commit()
             error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
             await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
-            _raise_after_others(error, [connection.name for connection, _ in work], position)
+            if position > 0:
+                names = [connection.name for connection, _ in work]
+                raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
             if error is failure:
                 raise
             raise error from failure
         lifecycle.commit_watch.leave(completion)
-
-
-def _raise_after_others(error: BaseException, names: list[str], position: int) -> None:
-    if position > 0:
-        raise PartialCommitError(names[:position], names[position], names[position + 1 :]) from error
 
 
 def _is_refusal(failure: BaseException) -> bool:

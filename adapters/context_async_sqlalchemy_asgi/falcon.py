@@ -69,7 +69,7 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
 
     # Falcon's test clients look for the name `self`, to tell ASGI applications from others.
     async def call(
-        self: object,  # noqa: ARG001 - for them alone
+        self: object,  # noqa: ARG001 - only looked at by its name
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -87,9 +87,9 @@ class _TemplateNote:
     async def process_resource(
         self,
         req: Request,
-        resp: Response,  # noqa: ARG002 - Falcon's signature, as below
-        resource: object,  # noqa: ARG002
-        params: dict[str, Any],  # noqa: ARG002
+        resp: Response,  # noqa: ARG002 - Falcon's signature
+        resource: object,  # noqa: ARG002 - Falcon's signature
+        params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
         """Note it for a request."""
         req.scope[_TEMPLATE] = req.uri_template
@@ -97,9 +97,9 @@ class _TemplateNote:
     async def process_resource_ws(
         self,
         req: Request,
-        ws: object,  # noqa: ARG002
-        resource: object,  # noqa: ARG002
-        params: dict[str, Any],  # noqa: ARG002
+        ws: object,  # noqa: ARG002 - Falcon's signature
+        resource: object,  # noqa: ARG002 - Falcon's signature
+        params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
         """Note it for a websocket."""
         req.scope[_TEMPLATE] = req.uri_template
@@ -136,7 +136,7 @@ class _PathWatch:
     async def process_startup(
         self,
         scope: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
-        event: Mapping[str, Any],  # noqa: ARG002
+        event: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
         """Look once all routes are there."""
         _require_free(self._app, self._path)

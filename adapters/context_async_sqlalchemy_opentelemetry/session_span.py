@@ -113,12 +113,18 @@ class SessionSpan:
             # A sampler that is not parent-based has refused it.
             return
         context = self._context
-        for failure in context.failed_checkouts:
-            if failure.pool is self._pool:
-                self._add_failed_acquire(trace.set_span_in_context(span), failure)
-        for checkout in context.checkouts:
-            if checkout.pool is self._pool and not self._is_told_by_session(checkout):
-                self._add_checkout(span, trace.set_span_in_context(span), checkout)
+        failures = [failure for failure in context.failed_checkouts if failure.pool is self._pool]
+        checkouts = [
+            checkout
+            for checkout in context.checkouts
+            if checkout.pool is self._pool and not self._is_told_by_session(checkout)
+        ]
+        if failures or checkouts:
+            below = trace.set_span_in_context(span)
+            for failure in failures:
+                self._add_failed_acquire(below, failure)
+            for checkout in checkouts:
+                self._add_checkout(span, below, checkout)
         for release in context.early_releases:
             if release.checkout.pool is self._pool:
                 self._add_release(span, release)

@@ -100,15 +100,13 @@ class SessionTracer:
         traced: _Trace | None = context.notes.pop(self, None) if context.keeps_history else None
         if traced is None:
             return
-        pools = list(traced.totals.items())
-        if len(pools) > 1:
-            pools.sort(key=_began_at)
+        pools = sorted(traced.totals.items(), key=lambda item: item[1].began_at)
+        sessions = [SessionSpan(self._tracer, context, pool, totals) for pool, totals in pools]
         if not traced.is_session:
             parent = trace.set_span_in_context(_request_span(traced.span))
-            for pool, totals in pools:
-                SessionSpan(self._tracer, context, pool, totals).build(parent)
+            for session in sessions:
+                session.build(parent)
             return
-        sessions = [SessionSpan(self._tracer, context, pool, totals) for pool, totals in pools]
         # The others go below the first, so that the work stays one trace.
         parent = trace.set_span_in_context(traced.span)
         for session in sessions[1:]:
@@ -117,10 +115,6 @@ class SessionTracer:
             sessions[0].complete(traced.span)
         else:
             traced.span.end(context.ended_at + context.epoch_offset)
-
-
-def _began_at(session: tuple[ObservedPool, Totals]) -> int:
-    return session[1].began_at
 
 
 def _request_span(at_begin: Span) -> Span:

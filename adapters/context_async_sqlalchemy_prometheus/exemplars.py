@@ -6,8 +6,8 @@ Trace = dict[str, str]
 """The labels of an exemplar: the identifiers of a trace and of a span."""
 
 
-class NoTraces:
-    """Knows of no trace.
+class Traces:
+    """Finds the current trace; as it is, without OpenTelemetry, it knows of none.
 
     Attributes:
         asleep_until: an instant before which there is no need to ask.
@@ -16,7 +16,7 @@ class NoTraces:
 
     asleep_until: float = math.inf
 
-    def current(self, now: float = -math.inf) -> Trace | None:  # noqa: ARG002 - of those that know of some
+    def current(self, now: float = -math.inf) -> Trace | None:  # noqa: ARG002 - what a derived class uses
         """Return the current trace, if any.
 
         Args:
@@ -36,13 +36,13 @@ try:
         get_tracer_provider,
     )
 except ImportError:
-    Traces: type[NoTraces] = NoTraces
+    TracesOfProcess: type[Traces] = Traces
 else:
     _LOOK_FOR_SDK_EVERY = 1_000_000_000
     """Nanoseconds."""
 
-    class _OpenTelemetryTraces(NoTraces):
-        """Finds the current trace; in a process that traces nothing, as yet, it looks once a second."""
+    class _OpenTelemetryTraces(Traces):
+        """Finds it; in a process that traces nothing, as yet, it looks once a second."""
 
         def __init__(self) -> None:
             self.asleep_until = -math.inf
@@ -66,4 +66,4 @@ else:
                 return None
             return {"trace_id": format_trace_id(span.trace_id), "span_id": format_span_id(span.span_id)}
 
-    Traces = _OpenTelemetryTraces
+    TracesOfProcess = _OpenTelemetryTraces

@@ -23,7 +23,7 @@ from context_async_sqlalchemy.observer import (
     SuspectedLeak,
 )
 
-from .exemplars import NoTraces, Traces
+from .exemplars import Traces, TracesOfProcess
 from .exposition import render
 from .metrics import Metrics, PoolSeries, RouteSeries
 from .multiprocess import directory_or_none, registry_of_all, wipe
@@ -50,14 +50,14 @@ class PrometheusObserver(Observer):
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
         self._directory = directory_or_none()
-        self._traces = Traces()
+        self._traces: Traces = TracesOfProcess()
         if self._directory is None:
             self._pools: PoolCollector | PoolGauges = PoolCollector(registry)
             self._gauges: PoolGauges | None = None
         else:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._pools = self._gauges = PoolGauges(registry)
-            self._traces = NoTraces()  # This mode drops them (prometheus-client 0.26).
+            self._traces = Traces()  # This mode drops them (prometheus-client 0.26).
         # Held by whatever counts, see .series; never while a route or a span is asked for, which is others' code.
         self._lock = RLock()
         self._metrics = Metrics(registry, self._lock, in_files=self._directory is not None)
