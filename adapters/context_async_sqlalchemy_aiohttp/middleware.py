@@ -75,7 +75,10 @@ async def release_before_headers(request: web.Request, response: web.StreamRespo
     For an ordinary response the context has ended by now, and there is nothing to do.
     """
     context = current.get()
-    if context is None or not context.sessions or context.owner is not request:
+    while context is not None and context.owner is not request:
+        # A context within the request's, which it ends itself.
+        context = context.parent
+    if context is None or not context.sessions:
         return
     try:
         await release_by_status(context, response.status)

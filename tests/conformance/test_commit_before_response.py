@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WSMsgType
 from sqlalchemy import text
 
-from context_async_sqlalchemy import DBConnect, db_session
+from context_async_sqlalchemy import DBConnect, db_context, db_session
 from tests.conformance.driver import Exchange, Reply
 from tests.conformance.service import REQUEST, Service
 from tests.conformance.statements import run, write
@@ -140,6 +140,23 @@ async def test_a_stream_commits_and_gives_its_connection_back_when_its_headers_g
         assert in_use(service.connection) == 0
         go_on.set()
         assert await response.read() == b""
+
+
+async def test_headers_that_go_within_a_nested_context_commit_what_is_the_requests(service: Service) -> None:
+    seen: list[list[str]] = []
+
+    async def handler(exchange: Exchange) -> None:
+        await write(service.connection, "by the request")
+        async with db_context():
+            await write(service.connection, "nested")
+            stream = await exchange.stream()
+            seen.append(await service.database.notes())
+            await stream.write(b"tick")
+
+    async with service.running(handler) as client:
+        assert await client.get() == (200, "tick")
+    assert seen == [["by the request"]]
+    assert await service.database.notes() == ["by the request", "nested"]
 
 
 async def test_an_error_stream_rolls_back_when_its_headers_go(service: Service) -> None:

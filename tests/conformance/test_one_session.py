@@ -108,3 +108,16 @@ async def test_a_sub_application_that_is_set_up_too_shares_the_context_of_its_pa
     async with service.running(handler, mounted=True) as client:
         assert await client.get() == (200, "")
     assert await service.database.notes() == ["from the sub-application"]
+
+
+async def test_the_rule_of_the_parent_decides_for_a_sub_application_too(service: Service) -> None:
+    def never(_status: int) -> bool:
+        return False
+
+    async def handler(_exchange: Exchange) -> Reply:
+        await write(service.connection, "discarded")
+        return Reply()
+
+    async with service.running(handler, mounted=True, commit_on=never) as client:
+        assert await client.get() == (200, "")
+    assert await service.database.notes() == []

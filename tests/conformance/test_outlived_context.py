@@ -4,14 +4,27 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from context_async_sqlalchemy import ContextClosedError, commit_db_session, db_context, db_session, run_in_new_ctx
 from tests.conformance.driver import Exchange, Reply
 from tests.conformance.service import Service
 from tests.conformance.statements import write
 from tests.support.connections import in_use
+
+
+class Base(DeclarativeBase):
+    """The declarative base."""
+
+
+class Note(Base):
+    """A row, as an object."""
+
+    __tablename__ = "notes"
+
+    body: Mapped[str] = mapped_column(primary_key=True)
 
 
 async def _after_the_request(service: Service, work: Callable[[AsyncSession], Awaitable[None]]) -> None:
@@ -77,6 +90,23 @@ async def test_a_session_obtained_earlier_is_refused_too_and_takes_no_connection
             await session.connection()
 
     await _after_the_request(service, work)
+
+
+async def test_an_object_that_outlives_its_request_is_detached(service: Service) -> None:
+    kept: list[tuple[AsyncSession, Note]] = []
+
+    async def handler(_exchange: Exchange) -> Reply:
+        await write(service.connection, "kept by the application")
+        session = await db_session(service.connection)
+        kept.append((session, await session.get_one(Note, "kept by the application")))
+        return Reply()
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == 200
+    session, note = kept.pop()
+    assert inspect(note).detached
+    assert note not in session
+    assert note.body == "kept by the application"
 
 
 async def test_a_task_with_a_context_of_its_own_may_outlive_its_request(service: Service) -> None:

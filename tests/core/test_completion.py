@@ -326,5 +326,27 @@ async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_l
     assert completion.is_interrupted
 
 
+async def test_work_that_was_interrupted_is_left_to_clean_up() -> None:
+    watch = Watch(0.03)
+    interruptions: list[str] = []
+
+    async def work(completion: Completion, name: str) -> None:
+        watch.enter(completion)
+        for _ in range(2):
+            try:
+                await asyncio.sleep(0.1)
+            except asyncio.CancelledError:
+                interruptions.append(name)
+        watch.leave(completion)
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("first", "second"):
+            completion = Completion()
+            group.create_task(completion.run_in_task(work(completion, name)))
+            # The one that entered later has the watch look again.
+            await asyncio.sleep(0.02)
+    assert interruptions == ["first", "second"]
+
+
 async def _text(awaitable: Awaitable[str]) -> str:
     return await awaitable
