@@ -1,8 +1,9 @@
 """Commit or rollback of all sessions of the current context: for a middleware of one's own."""
 
+from .closing import close_if_idle, close_sessions, rollback_sessions
 from .completion import run_to_end
 from .context import current_context
-from .finishing import close_if_idle, close_sessions, commit_sessions, rollback_sessions
+from .finishing import commit_sessions
 from .lifecycle import AfterCommitCallback, BeforeCommitCallback
 
 __all__ = [

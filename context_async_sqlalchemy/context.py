@@ -8,12 +8,13 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from .closing import Work
 from .connect import DBConnect
 from .context_session import ContextSession, sync_session_of
 from .current import context_or_none
 from .current import current as _current
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
-from .finishing import Work, finish
+from .finishing import finish
 from .lifecycle import Lifecycle
 from .observer import ReleaseCause
 

@@ -72,7 +72,12 @@ def refuse_statements(session: AsyncSession) -> None:
     """
     if isinstance(session, ContextSession):
         # SQLAlchemy asks for the bind before it asks the pool. On the instance: a session in use pays nothing.
-        session.sync_session.get_bind = _refuse  # type: ignore[method-assign]
+        session.sync_session.get_bind = refuse  # type: ignore[method-assign]
+
+
+def refuse(*_args: Any, **_kwargs: Any) -> Any:
+    """Raise ContextClosedError: the ``get_bind`` of a session whose context has ended."""
+    raise ContextClosedError
 
 
 def held_connections(session: AsyncSession) -> list[tuple[Connection, Transaction]]:
@@ -94,10 +99,6 @@ def give_back_what_comes_late(session: AsyncSession) -> None:
     sync_session = sync_session_of(session)
     if sync_session is not None:
         event.listen(sync_session, "after_begin", _give_back)
-
-
-def _refuse(*_args: Any, **_kwargs: Any) -> Any:
-    raise ContextClosedError
 
 
 def _give_back(_session: Session, _transaction: object, connection: Connection) -> None:

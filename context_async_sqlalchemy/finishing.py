@@ -1,33 +1,21 @@
 """How the sessions of a context end: commit, rollback, close; shielded, bounded in time, in order of first use."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from sqlalchemy.engine import Connection, RootTransaction, Transaction
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from .closing import Work, close_if_idle, close_sessions, roll_back_after, rollback_sessions
 from .completion import Completion, run_to_end
-from .context_session import (
-    ContextSession,
-    give_back_what_comes_late,
-    held_connections,
-    refuse_statements,
-    sync_session_of,
-)
+from .context_session import ContextSession, refuse, refuse_statements, sync_session_of
 from .exceptions import CommitTimeoutError, PartialCommitError
-from .lifecycle import BeforeCommitCallback, Lifecycle, logger
+from .lifecycle import BeforeCommitCallback
 from .observer import ReleaseCause
 
 if TYPE_CHECKING:
-    from .connect import DBConnect
     from .context import Context
-
-Entry = tuple["DBConnect", AsyncSession]
-Work = list[Entry]
-Held = list[tuple[Connection, Transaction]]
 
 
 async def finish(  # noqa: C901, PLR0912 - a hot path: a call costs more than a branch
@@ -58,9 +46,18 @@ async def finish(  # noqa: C901, PLR0912 - a hot path: a call costs more than a 
             raise
     context.is_open = False
     commits = bool(commit) and not context.rollback_only
+    only: Session | None = None
     try:
         if commits:
-            if work := context.transactions():
+            if len(context.sessions) == 1 and not context.lifecycle.has_commit_hooks:
+                # Nearly every request. What is done for any sessions below, without its calls: 2 % of a short one.
+                (entry,) = context.sessions.items()
+                if type(entry[1]) is ContextSession:
+                    only = entry[1].sync_session
+                    if only.in_transaction():
+                        completion = Completion()
+                        await completion.run(_commit_each(completion, context, [entry], None))
+            if only is None and (work := context.transactions()):
                 await commit_sessions(context, work)
                 # A hook may have used a connection that had not been used before.
                 if context.lifecycle.has_commit_hooks and (work := context.transactions()):
@@ -74,8 +71,11 @@ async def finish(  # noqa: C901, PLR0912 - a hot path: a call costs more than a 
         raise
     finally:
         try:
-            if not _close_idle(context):
-                await run_to_end(_close_all(context))
+            if type(only) is Session and len(only.identity_map) == 0 and not only.in_transaction():
+                # It has nothing to detach: add() begins a transaction, so there are no new objects either.
+                only.get_bind = refuse  # type: ignore[method-assign]
+            elif work := _close_idle(context):
+                await run_to_end(close_sessions(context.lifecycle, work))
         finally:
             if context.record is not None:
                 context.record.is_to_commit = commits
@@ -174,7 +174,7 @@ async def _commit_each(  # noqa: C901 - a hot path: a call costs more than a bra
             if has_begun and not _is_refusal(failure):
                 context.note_commit()
             error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
-            await run_to_end(_roll_back_after(failure, lifecycle, work[position:]))
+            await run_to_end(roll_back_after(failure, lifecycle, work[position:]))
             if position > 0:
                 names = [connection.name for connection, _ in work]
                 raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
@@ -189,130 +189,8 @@ def _is_refusal(failure: BaseException) -> bool:
     return isinstance(failure, DBAPIError) and not failure.connection_invalidated
 
 
-async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
-    """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
-    await _end_transactions(lifecycle, work, _roll_back)
-
-
-async def close_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
-    """Close sessions, rolling back what is open; if that fails connections are invalidated, which is logged."""
-    await _end_transactions(lifecycle, work, _close)
-
-
-async def _end_transactions(
-    lifecycle: Lifecycle, work: Iterable[Entry], end: Callable[[AsyncSession, Held], Awaitable[None]]
-) -> None:
-    interruption: BaseException | None = None
-    for entry in work:
-        _, session = entry
-        held = held_connections(session)
-        try:
-            async with asyncio.timeout(lifecycle.finish_timeout):
-                await end(session, held)
-        except BaseException as error:  # noqa: BLE001 - logged; an interruption is raised after the others are ended
-            await _invalidate(lifecycle, entry, held, error)
-            if not isinstance(error, Exception):
-                interruption = error
-    if interruption is not None:
-        raise interruption
-
-
-async def _close(session: AsyncSession, _held: Held) -> None:
-    await session.close()
-
-
-async def _roll_back(session: AsyncSession, held: Held) -> None:
-    if held:
-        # First on the server: Session.rollback() returns a connection to its pool also when the ROLLBACK has failed,
-        # with another task's statement still running on it.
-        await session.run_sync(lambda _: _roll_back_on_the_server(held))
-    await session.rollback()
-
-
-def _roll_back_on_the_server(held: Held) -> None:
-    for connection, transaction in held:
-        # Not what is nested in somebody else's transaction; and by the dialect, as Transaction.rollback() would make
-        # Session.rollback() warn.
-        if type(transaction) is RootTransaction and transaction.is_active:
-            connection.dialect.do_rollback(connection.connection)
-
-
-async def _roll_back_after(failure: BaseException, lifecycle: Lifecycle, work: Work) -> None:
-    """Roll a session back whose commit has failed, and those that follow it.
-
-    SQLAlchemy takes the transaction for ended then, whether it is or not. SQLite's is not: only ``rollback()`` ends
-    it, ``close()`` would return the connection with it. And if the driver has refused, another task may be using the
-    connection.
-    """
-    if isinstance(failure, InterfaceError):
-        await _invalidate(lifecycle, work[0], held_connections(work[0][1]), failure)
-        work = work[1:]
-    await rollback_sessions(lifecycle, work)
-
-
-def close_if_idle(session: AsyncSession) -> bool:
-    """Close a session that is in no transaction: that needs no I/O, so no task. False: it is in one."""
-    if session.in_transaction():
-        return False
-    sync_session = sync_session_of(session)
-    if sync_session is None:
-        return False
-    sync_session.close()
-    return True
-
-
-async def _close_all(context: "Context") -> None:
-    work = list(context.sessions.items())
-    for _, session in work:
-        refuse_statements(session)
-    await close_sessions(
-        context.lifecycle, [(connect, session) for connect, session in work if not close_if_idle(session)]
-    )
-
-
-def _close_idle(context: "Context") -> bool:
-    """Close the sessions without I/O if no one is in a transaction."""
-    idle: list[Session] = []
+def _close_idle(context: "Context") -> Work:
+    """Close the sessions that are in no transaction, which needs no I/O, so no task; return the others."""
     for session in context.sessions.values():
         refuse_statements(session)
-        sync_session = session.sync_session if isinstance(session, ContextSession) else sync_session_of(session)
-        if sync_session is None or sync_session.in_transaction():
-            return False
-        idle.append(sync_session)
-    for sync_session in idle:
-        # A plain Session without objects has nothing to detach (add() begins a transaction, so there is none that is
-        # new); an application's own class may do more in close().
-        if type(sync_session) is not Session or len(sync_session.identity_map) > 0:
-            sync_session.close()
-    return True
-
-
-async def _invalidate(lifecycle: Lifecycle, entry: Entry, held: Held, error: BaseException) -> None:
-    """Throw away the connections of a session that could not be ended.
-
-    A left-over task is in the middle of a statement on one of them, or the server does not answer: a
-    connection that went back to the pool in that state would fail the next request.
-    """
-    connect, session = entry
-    logger.error(
-        "the session of %r could not be ended (%r): its connection is invalidated. Either a task that "
-        "outlived its request is still using the session, or the database did not answer within %g s",
-        connect.name,
-        error,
-        lifecycle.finish_timeout,
-    )
-    give_back_what_comes_late(session)
-    for connection, _ in held:
-        if not connection.closed and not connection.invalidated:
-            await _attempt(connect, session, connection)
-    try:
-        await session.invalidate()
-    except Exception:  # noqa: BLE001 - logged; the connections are gone by now, only the session's own state is odd
-        logger.warning("the session of %r did not close after its invalidation", connect.name, exc_info=True)
-
-
-async def _attempt(connect: "DBConnect", session: AsyncSession, connection: Connection) -> None:
-    try:
-        await session.run_sync(lambda _: connection.invalidate())
-    except Exception:  # noqa: BLE001 - logged; the pool's slot is what the following session.invalidate() is for
-        logger.warning("a connection of %r could not be invalidated", connect.name, exc_info=True)
+    return [entry for entry in context.sessions.items() if not close_if_idle(entry[1])]
