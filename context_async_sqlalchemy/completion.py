@@ -90,6 +90,13 @@ class Completion:
         result: T = task.result()
         return result
 
+    def failure_of_work(self, raised: BaseException) -> BaseException | None:
+        """Return what the work has failed with, given what ``run`` has raised; None: only its caller was cancelled."""
+        task = self._task
+        if task is None:
+            return raised
+        return asyncio.CancelledError() if task.cancelled() else task.exception()
+
     def interrupt(self) -> bool:
         """Cancel the work itself; tell whether that was possible now."""
         if self._task is not None:

@@ -1,7 +1,7 @@
 """How the sessions of a context end: commit, rollback, close; shielded, bounded in time, in order of first use."""
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,46 +18,76 @@ if TYPE_CHECKING:
     from .context import Context
 
 
-async def finish(  # noqa: C901, PLR0912 - a hot path: a call costs more than a branch
-    context: "Context", *, commit: bool | None = None, status: int | None = None
-) -> None:
+async def finish_by_status(context: "Context", status: int) -> None:
+    """End a context as the application's rule says of the response's status. A second call does nothing.
+
+    Args:
+        context: the context; nobody else may use it any more.
+        status: of the response.
+
+    Raises:
+        Exception: see :func:`finish`; or what the rule raised, everything is rolled back then.
+
+    """
+    if not context.is_open:
+        return
+    lifecycle, sessions = context.lifecycle, context.sessions
+    try:
+        commits = bool(sessions) and not context.rollback_only and lifecycle.commit_on(status)
+    except BaseException:
+        await finish(context, commit=False)
+        raise
+    session = next(iter(sessions.values())) if commits and len(sessions) == 1 else None
+    if type(session) is not ContextSession or lifecycle.has_commit_hooks:
+        await finish(context, commit=commits)
+        return
+    # Nearly every request: a session of SQLAlchemy's own class, and no hooks. What finish() does for any, without the
+    # calls that it takes for that: 2 % of a short transaction.
+    context.is_open = False
+    sync_session = session.sync_session
+    if sync_session.in_transaction():
+        completion = Completion()
+        lifecycle.commit_watch.enter(completion)
+        try:
+            await completion.run(session.commit())
+        except BaseException as raised:  # noqa: BLE001 - raised there
+            lifecycle.commit_watch.leave(completion)
+            await _end_after_failed_commit(context, completion, raised)
+        lifecycle.commit_watch.leave(completion)
+        context.has_committed = True
+        if context.parent is not None:
+            context.note_commit()
+    if type(sync_session) is not Session or len(sync_session.identity_map) > 0 or sync_session.in_transaction():
+        await _close_and_end(context, commits=True)
+        return
+    # It has nothing to detach: add() begins a transaction, so there are no new objects either.
+    sync_session.get_bind = refuse  # type: ignore[method-assign]
+    if context.record is not None:
+        context.record.is_to_commit = True
+    context.end()
+
+
+async def finish(context: "Context", *, commit: bool | None) -> None:
     """End a context: commit or roll back what is open, close its sessions. A second call does nothing.
 
     Args:
         context: the context; nobody else may use it any more.
         commit: whether to commit or to roll back; ``set_rollback()`` overrides it. None only closes the sessions,
             which rolls back what is open.
-        status: of the response, for which the application's rule says it instead.
 
     Raises:
-        Exception: what the first failing commit or commit hook raised, or the rule; everything is rolled back and
-            closed.
+        Exception: what the first failing commit or commit hook raised; everything is rolled back and closed.
         PartialCommitError: the same, where another connection had been committed before.
         CommitTimeoutError: a commit did not finish within ``finish_timeout``.
 
     """
     if not context.is_open:
         return
-    if status is not None:
-        try:
-            commit = bool(context.sessions) and not context.rollback_only and context.lifecycle.commit_on(status)
-        except BaseException:
-            await finish(context, commit=False)
-            raise
     context.is_open = False
     commits = bool(commit) and not context.rollback_only
-    only: Session | None = None
     try:
         if commits:
-            if len(context.sessions) == 1 and not context.lifecycle.has_commit_hooks:
-                # Nearly every request. What is done for any sessions below, without its calls: 2 % of a short one.
-                (entry,) = context.sessions.items()
-                if type(entry[1]) is ContextSession:
-                    only = entry[1].sync_session
-                    if only.in_transaction():
-                        completion = Completion()
-                        await completion.run(_commit_each(completion, context, [entry], None))
-            if only is None and (work := context.transactions()):
+            if work := context.transactions():
                 await commit_sessions(context, work)
                 # A hook may have used a connection that had not been used before.
                 if context.lifecycle.has_commit_hooks and (work := context.transactions()):
@@ -66,20 +96,10 @@ async def finish(  # noqa: C901, PLR0912 - a hot path: a call costs more than a 
             # A mock's close() rolls nothing back.
             await run_to_end(rollback_sessions(context.lifecycle, work))
     except BaseException as error:
-        if context.record is not None:
-            context.record.commit_failed(error)
+        _note_failed_commit(context, error)
         raise
     finally:
-        try:
-            if type(only) is Session and len(only.identity_map) == 0 and not only.in_transaction():
-                # It has nothing to detach: add() begins a transaction, so there are no new objects either.
-                only.get_bind = refuse  # type: ignore[method-assign]
-            elif work := _close_idle(context):
-                await run_to_end(close_sessions(context.lifecycle, work))
-        finally:
-            if context.record is not None:
-                context.record.is_to_commit = commits
-            context.end()
+        await _close_and_end(context, commits=commits)
 
 
 def stand_ins(context: "Context") -> Work:
@@ -146,13 +166,13 @@ def commit_sessions(
     return completion.run(commits)
 
 
-async def _commit_each(  # noqa: C901 - a hot path: a call costs more than a branch
+async def _commit_each(
     completion: Completion, context: "Context", work: Work, before_commit: BeforeCommitCallback | None
 ) -> None:
     lifecycle = context.lifecycle
     if lifecycle.has_commit_hooks:
         context.adopt_finisher()
-    for position, (connect, session) in enumerate(work):
+    for position, (_, session) in enumerate(work):
         completion.is_interrupted = has_begun = False
         lifecycle.commit_watch.enter(completion)
         try:
@@ -169,24 +189,67 @@ async def _commit_each(  # noqa: C901 - a hot path: a call costs more than a bra
                 if session.in_transaction():
                     # The hook has used the session: end its transaction too, or it would keep the connection.
                     await session.commit()
-        except BaseException as failure:
+        except BaseException as failure:  # noqa: BLE001 - raised there
             lifecycle.commit_watch.leave(completion)
-            if has_begun and not _is_refusal(failure):
-                context.note_commit()
-            error = CommitTimeoutError(connect.name, lifecycle.finish_timeout) if completion.is_interrupted else failure
-            await run_to_end(roll_back_after(failure, lifecycle, work[position:]))
-            if position > 0:
-                names = [connection.name for connection, _ in work]
-                raise PartialCommitError(names[:position], connect.name, names[position + 1 :]) from error
-            if error is failure:
-                raise
-            raise error from failure
+            if has_begun:
+                _note_unless_refused(context, failure)
+            await _roll_back_and_raise(completion, context, work, position, failure)
         lifecycle.commit_watch.leave(completion)
 
 
-def _is_refusal(failure: BaseException) -> bool:
-    """Tell whether a COMMIT is known not to have taken effect: the server has answered."""
-    return isinstance(failure, DBAPIError) and not failure.connection_invalidated
+async def _end_after_failed_commit(context: "Context", completion: Completion, raised: BaseException) -> NoReturn:
+    """End a context whose only session's commit has failed, or has succeeded while its caller was cancelled."""
+    failure = completion.failure_of_work(raised)
+    try:
+        if failure is None:
+            context.note_commit()
+        else:
+            _note_unless_refused(context, failure)
+            await run_to_end(_roll_back_and_raise(completion, context, [*context.sessions.items()], 0, failure))
+    except BaseException as error:
+        _note_failed_commit(context, error)
+        if failure is raised or not isinstance(error, Exception):
+            raise
+        raise raised from error
+    finally:
+        await _close_and_end(context, commits=True)
+    raise raised
+
+
+def _note_failed_commit(context: "Context", error: BaseException) -> None:
+    if context.record is not None:
+        context.record.commit_failed(error)
+
+
+def _note_unless_refused(context: "Context", failure: BaseException) -> None:
+    """Take down that a COMMIT may have taken effect, unless the server has answered."""
+    if not isinstance(failure, DBAPIError) or failure.connection_invalidated:
+        context.note_commit()
+
+
+async def _roll_back_and_raise(
+    completion: Completion, context: "Context", work: Work, position: int, failure: BaseException
+) -> NoReturn:
+    """Roll back the session whose commit has failed, and those after it; raise what the application is told."""
+    lifecycle = context.lifecycle
+    names = [connect.name for connect, _ in work]
+    error = CommitTimeoutError(names[position], lifecycle.finish_timeout) if completion.is_interrupted else failure
+    await run_to_end(roll_back_after(failure, lifecycle, work[position:]))
+    if position > 0:
+        raise PartialCommitError(names[:position], names[position], names[position + 1 :]) from error
+    if error is failure:
+        raise failure
+    raise error from failure
+
+
+async def _close_and_end(context: "Context", *, commits: bool) -> None:
+    try:
+        if work := _close_idle(context):
+            await run_to_end(close_sessions(context.lifecycle, work))
+    finally:
+        if context.record is not None:
+            context.record.is_to_commit = commits
+        context.end()
 
 
 def _close_idle(context: "Context") -> Work:

@@ -9,7 +9,7 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from context_async_sqlalchemy.context import Context
 from context_async_sqlalchemy.current import current
-from context_async_sqlalchemy.finishing import finish, release_by_status
+from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import Lifecycle
 from context_async_sqlalchemy.routes import route_name
 
@@ -47,7 +47,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
             response = await handler(request)
         except web.HTTPException as answer:
             try:
-                await finish(context, status=answer.status)
+                await finish_by_status(context, answer.status)
             except BaseException:
                 _cut_if_partly_sent(request)
                 raise
@@ -60,7 +60,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
             return response
         try:
             # A handler that returned None is told so by aiohttp, later.
-            await finish(context, status=getattr(response, "status", 500))
+            await finish_by_status(context, getattr(response, "status", 500))
         except BaseException:
             _cut_if_partly_sent(request)
             raise

@@ -6,7 +6,7 @@ from typing import Unpack
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.context import leave_context, make_current
 from context_async_sqlalchemy.current import context_or_none
-from context_async_sqlalchemy.finishing import finish
+from context_async_sqlalchemy.finishing import finish, finish_by_status
 from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, LifecycleOptions
 
 from .failed_commit import answer_failed_commit
@@ -63,7 +63,7 @@ class DBContextMiddleware:
         try:
             await self._serve(context, scope, receive)
             if context.sessions:
-                await finish(context, status=context.status)
+                await finish_by_status(context, context.status)
             else:
                 context.end()
         except BaseException:

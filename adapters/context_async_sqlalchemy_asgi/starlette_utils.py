@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from context_async_sqlalchemy.context import is_context_initiated, leave_context, open_context
-from context_async_sqlalchemy.finishing import finish
+from context_async_sqlalchemy.finishing import finish, finish_by_status
 from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle
 
 from .middleware import ASGIHTTPDBSessionMiddleware
@@ -71,7 +71,7 @@ async def starlette_http_db_session_middleware(
         except BaseException:
             await finish(context, commit=False)
             raise
-        await finish(context, status=response.status_code)
+        await finish_by_status(context, response.status_code)
     finally:
         leave_context(token)
     return response

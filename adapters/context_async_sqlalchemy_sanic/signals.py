@@ -11,7 +11,7 @@ from sanic.response import BaseHTTPResponse
 
 from context_async_sqlalchemy.context import Context, make_current
 from context_async_sqlalchemy.current import context_or_none
-from context_async_sqlalchemy.finishing import finish, release_by_status
+from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
 from context_async_sqlalchemy.lifecycle import logger
 
 from .request_context import AnyRequest, RequestContexts, headers_are_out
@@ -65,7 +65,7 @@ class RequestSignals:
                 context.end()
             return
         try:
-            await finish(context, status=response.status)
+            await finish_by_status(context, response.status)
         except Exception:
             if not headers_are_out(request) or not _cut(request):
                 raise

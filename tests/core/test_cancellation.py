@@ -1,16 +1,21 @@
 """Cancelled in the course of its work, once and again: no connection is lost, and the next user finds a clean one."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import anyio
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
-from context_async_sqlalchemy import DBConnect, db_context, db_session
-from tests.conformance.statements import write
+from context_async_sqlalchemy import CommitTimeoutError, DBConnect, db_context, db_session
+from context_async_sqlalchemy.context import leave_context, open_context
+from context_async_sqlalchemy.finishing import finish_by_status
+from context_async_sqlalchemy.lifecycle import Lifecycle
+from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
-from tests.support.database import Database
+from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database
 
 
 async def _work(connection: DBConnect) -> None:
@@ -67,3 +72,65 @@ async def test_a_context_that_ends_in_a_cancelled_anyio_scope_keeps_its_physical
     await _work(connection)
     assert await database.notes() == ["written"]
     await connection.close()
+
+
+FAILS_SLOWLY = (SLOW_COMMIT_STATEMENT, FAILING_COMMIT)
+
+
+async def _commit(connections: Sequence[DBConnect], statements: Iterable[str], *, finish_timeout: float = 10) -> None:
+    context, token = open_context(Lifecycle(finish_timeout=finish_timeout))
+    try:
+        for connection in connections:
+            await db_session(connection)
+        for statement in statements:
+            await run(connections[0], statement)
+        await finish_by_status(context, 200)
+    finally:
+        leave_context(token)
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one session", "two sessions"])
+@pytest.mark.parametrize(
+    ("statements", "finish_timeout", "cause"),
+    [
+        ((SLOW_COMMIT_STATEMENT,), 10, None),
+        (FAILS_SLOWLY, 10, IntegrityError),
+        ((SLOW_COMMIT_STATEMENT,), 0.2, CommitTimeoutError),
+    ],
+    ids=["succeeds", "fails", "is not answered"],
+)
+async def test_the_cancellation_says_what_became_of_the_commit(
+    database: Database,
+    count: int,
+    statements: Iterable[str],
+    finish_timeout: float,
+    cause: type[Exception] | None,
+) -> None:
+    connections = [connect_to(database.url, pool_size=1) for _ in range(count)]
+    async with database.gate_shut():
+        task = asyncio.create_task(_commit(connections, statements, finish_timeout=finish_timeout))
+        await database.wait_for_statement("COMMIT")
+        task.cancel()
+        if cause is CommitTimeoutError:
+            await asyncio.wait((task,))
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await task
+    assert type(raised.value.__cause__) is (type(None) if cause is None else cause)
+    assert [in_use(connection) for connection in connections] == [0] * count
+    await database.wait_for_backends("state = 'idle'", count=0 if cause is CommitTimeoutError else 1)
+    assert await database.notes("slow_notes") == (["slow"] if cause is None else [])
+    for connection in connections:
+        await connection.close()
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one session", "two sessions"])
+async def test_a_commit_that_fails_leaves_a_clean_connection(database: Database, count: int) -> None:
+    connections = [connect_to(database.url, pool_size=1) for _ in range(count)]
+    with pytest.raises(IntegrityError):
+        await _commit(connections, [FAILING_COMMIT])
+    assert [in_use(connection) for connection in connections] == [0] * count
+    assert await database.backends("state = 'idle'") == 1
+    await _work(connections[0])
+    assert await database.notes() == ["written"]
+    for connection in connections:
+        await connection.close()
