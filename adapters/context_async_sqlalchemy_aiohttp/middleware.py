@@ -1,6 +1,7 @@
 """The two hooks around an aiohttp request: the middleware, and the signal before headers are written."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http import StreamWriter
@@ -36,7 +37,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
     @web.middleware
     async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
         around = current.get()
-        if around is not None and around.owner is request:
+        if around is not None and _request_context(request, around) is not None:
             # A parent application's.
             return await handler(request)
         context = RequestContext(lifecycle, around, request)
@@ -69,17 +70,37 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
     return db_context
 
 
-async def release_before_headers(request: web.Request, response: web.StreamResponse) -> None:
+class _Done:
+    # Not a method: a call in C. aiohttp awaits every receiver for every response, and a coroutine that finds nothing to
+    # do is 1 to 2 % of a short transaction.
+    __await__ = ().__iter__
+
+
+_NOTHING_TO_DO = cast("Awaitable[None]", _Done())
+
+
+def release_before_headers(request: web.Request, response: web.StreamResponse) -> Awaitable[None]:
     """Commit or roll back before the headers of a stream or a websocket are written: an on_response_prepare signal.
 
     For an ordinary response the context has ended by now, and there is nothing to do.
     """
     context = current.get()
-    while context is not None and context.owner is not request:
-        # A context within the request's, which it ends itself.
-        context = context.parent
+    if context is None or not context.is_open:
+        return _NOTHING_TO_DO
+    context = _request_context(request, context)
     if context is None or not context.sessions:
-        return
+        return _NOTHING_TO_DO
+    return _release(context, request, response)
+
+
+def _request_context(request: web.Request, context: Context | None) -> Context | None:
+    """Find the context of a request among one and those around it: code may have opened its own within."""
+    while context is not None and context.owner is not request:
+        context = context.parent
+    return context
+
+
+async def _release(context: Context, request: web.Request, response: web.StreamResponse) -> None:
     try:
         await release_by_status(context, response.status)
     except BaseException:

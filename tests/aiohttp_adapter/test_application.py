@@ -6,8 +6,9 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pytest_aiohttp.plugin import AiohttpClient
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy import DBConnect, is_context_initiated, setup_db
+from context_async_sqlalchemy import DBConnect, db_context, db_session, is_context_initiated, setup_db
 from tests.conformance.statements import write
 from tests.support.database import Database
 
@@ -64,6 +65,31 @@ def test_a_second_set_up_of_one_application_is_refused(connection: DBConnect) ->
     setup_db(app, [connection])
     with pytest.raises(RuntimeError, match="called twice"):
         setup_db(app, [])
+
+
+async def test_a_sub_application_uses_a_context_that_a_middleware_of_its_parent_has_opened(
+    connection: DBConnect, aiohttp_client: AiohttpClient
+) -> None:
+    sessions: list[AsyncSession] = []
+
+    @web.middleware
+    async def open_its_own(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async with db_context():
+            sessions.append(await db_session(connection))
+            return await handler(request)
+
+    async def handler(_request: web.Request) -> web.Response:
+        sessions.append(await db_session(connection))
+        return web.Response()
+
+    parent, mounted = web.Application(middlewares=[open_its_own]), web.Application()
+    mounted.router.add_get("/", handler)
+    setup_db(mounted, [])
+    parent.add_subapp("/mounted/", mounted)
+    setup_db(parent, [connection])
+    client = await aiohttp_client(parent)
+    assert (await client.get("/mounted/")).status == 200
+    assert sessions[0] is sessions[1]
 
 
 async def test_a_404_has_a_context_and_takes_nothing(connection: DBConnect, aiohttp_client: AiohttpClient) -> None:
