@@ -54,6 +54,7 @@ async def finish_by_status(context: "Context", status: int) -> None:
             lifecycle.commit_watch.leave(completion)
             await _end_after_failed_commit(context, completion, raised)
         lifecycle.commit_watch.leave(completion)
+        # What note_commit() does; only a nested context, of which there are few, is worth its call.
         context.has_committed = True
         if context.parent is not None:
             context.note_commit()
@@ -180,10 +181,7 @@ async def _commit_each(
                 await before_commit(session)
             has_begun = True
             await session.commit()
-            # What note_commit() does; only a nested context, of which there are few, is worth its call.
-            context.has_committed = True
-            if context.parent is not None:
-                context.note_commit()
+            context.note_commit()
             if lifecycle.after_commit is not None:
                 await lifecycle.after_commit(session)
                 if session.in_transaction():
