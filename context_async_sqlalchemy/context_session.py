@@ -12,12 +12,23 @@ from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from .exceptions import ContextClosedError
+from .kept_greenlets import run_in_kept_greenlet
+
+_COMMIT = AsyncSession.commit
 
 
 class ContextSession(AsyncSession):
     """An AsyncSession that knows whether a server-side cursor of it is being read."""
 
     _streams: list[AsyncResult[Any]] | None = None
+
+    async def commit(self) -> None:
+        """Commit as SQLAlchemy does, in a greenlet that was kept."""
+        if AsyncSession.commit is _COMMIT:
+            await run_in_kept_greenlet(self.sync_session.commit)
+        else:
+            # Replaced since: by a test, or by what traces the process.
+            await super().commit()
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Execute and stream as SQLAlchemy does, and remember the result (``stream_scalars`` calls this)."""
@@ -41,7 +52,10 @@ class ContextSession(AsyncSession):
 def _context_session_class(base: type[AsyncSession]) -> type[ContextSession]:
     if base is AsyncSession:
         return ContextSession
-    return type(base.__name__, (ContextSession, base), {"__module__": base.__module__})
+    members: dict[str, Any] = {"__module__": base.__module__}
+    if base.commit is not AsyncSession.commit:
+        members["commit"] = base.commit
+    return type(base.__name__, (ContextSession, base), members)
 
 
 def context_session_maker(maker: async_sessionmaker[AsyncSession]) -> async_sessionmaker[AsyncSession]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .context import Context
 
 
+_COMMITS = (ContextSession.commit, AsyncSession.commit)
+
+
 async def finish_by_status(context: "Context", status: int) -> None:
     """End a context as the application's rule says of the response's status. A second call does nothing.
 
@@ -162,7 +165,7 @@ def commit_sessions(
         return completion.run_in_task(commits)
     for _, session in work:
         # An application's own class may use asyncio.timeout; a stand-in may do anything.
-        if getattr(type(session), "commit", None) is not AsyncSession.commit:
+        if getattr(type(session), "commit", None) not in _COMMITS:
             return completion.run_in_task(commits)
     return completion.run(commits)
 

@@ -1,0 +1,244 @@
+"""What a commit runs in: as SQLAlchemy's own greenlet to whoever looks, and nothing is left behind by it."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import textwrap
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from unittest.mock import patch
+
+import greenlet  # type: ignore[import-untyped]
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+
+from context_async_sqlalchemy import DBConnect, commit_db_session, db_context, db_session
+from context_async_sqlalchemy.kept_greenlets import run_in_kept_greenlet
+from tests.conformance.statements import run, write
+from tests.support.connections import connect_to
+from tests.support.database import FAILING_COMMIT, Database
+
+_who: ContextVar[str] = ContextVar("who")
+
+
+async def _commit(connection: DBConnect, listen: Callable[[Session], object]) -> None:
+    async with db_context():
+        await run(connection, "SELECT 1")
+        event.listen((await db_session(connection)).sync_session, "after_commit", listen)
+        await commit_db_session(connection)
+
+
+async def test_one_greenlet_serves_commits_one_after_another(database: Database) -> None:
+    connection = connect_to(database.url)
+    seen: list[object] = []
+    for _ in range(3):
+        await _commit(connection, lambda _session: seen.append(greenlet.getcurrent()))
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    await connection.close()
+
+
+async def test_calls_at_the_same_time_have_each_their_own_and_their_own_contextvars() -> None:
+    seen: dict[object, str] = {}
+    everybody = asyncio.Barrier(5)
+
+    def call() -> None:
+        await_only(everybody.wait())
+        seen[greenlet.getcurrent()] = _who.get()
+
+    async def request(name: str) -> None:
+        _who.set(name)
+        await run_in_kept_greenlet(call)
+
+    names = [f"request {number}" for number in range(5)]
+    for _ in range(2):
+        seen.clear()
+        await asyncio.gather(*map(request, names))
+        assert sorted(seen.values()) == names
+
+
+async def test_what_a_listener_does_to_a_contextvar_holds_for_the_task(database: Database) -> None:
+    connection = connect_to(database.url)
+    _who.set("nobody")
+    tokens: list[Token[str]] = []
+    for _ in range(2):
+        await _commit(connection, lambda _session: tokens.append(_who.set("the listener")))
+        assert _who.get() == "the listener"
+        _who.reset(tokens.pop())
+        assert _who.get() == "nobody"
+    token = _who.set("the task")
+    await _commit(connection, lambda _session: _who.reset(token))
+    assert _who.get() == "nobody"
+    await connection.close()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_it_keeps_neither_what_it_called_nor_the_contextvars(waits: bool) -> None:
+    class Thing:
+        def call(self) -> None:
+            if waits:
+                await_only(asyncio.sleep(0))
+
+    current: ContextVar[Thing] = ContextVar("current")
+
+    async def request() -> list[weakref.ref[Thing]]:
+        called, kept = Thing(), Thing()
+        current.set(kept)
+        await run_in_kept_greenlet(called.call)
+        return [weakref.ref(called), weakref.ref(kept)]
+
+    references = await asyncio.create_task(request())
+    # The loop itself is done with the task one turn later.
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+async def test_after_a_commit_that_failed_the_next_one_succeeds(database: Database) -> None:
+    connection = connect_to(database.url, pool_size=1)
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            async with db_context():
+                await run(connection, FAILING_COMMIT)
+        async with db_context():
+            await write(connection, "written")
+    assert await database.notes() == ["written", "written"]
+    await connection.close()
+
+
+async def test_a_commit_that_a_test_replaces_on_sqlalchemys_class_is_called(database: Database) -> None:
+    connection = connect_to(database.url)
+    with (
+        patch.object(AsyncSession, "commit", side_effect=OSError("the network")),
+        pytest.raises(OSError, match="network"),
+    ):
+        async with db_context():
+            await write(connection, "written")
+    assert await database.notes() == []
+    await connection.close()
+
+
+async def test_a_commit_of_the_applications_own_class_is_called(database: Database) -> None:
+    commits: list[str] = []
+
+    class Own(AsyncSession):
+        async def commit(self) -> None:
+            commits.append("before")
+            await super().commit()
+            commits.append("after")
+
+    connection = DBConnect(
+        lambda _host: create_async_engine(database.url), lambda engine: async_sessionmaker(engine, class_=Own), "host"
+    )
+    async with db_context():
+        await write(connection, "written")
+    assert commits == ["before", "after"]
+    assert await database.notes() == ["written"]
+    await connection.close()
+
+
+async def test_a_call_that_is_closed_while_it_waits_ends() -> None:
+    ended: list[str] = []
+
+    def wait() -> None:
+        try:
+            await_only(asyncio.sleep(60))
+        finally:
+            ended.append("ended")
+
+    async def call() -> None:
+        await run_in_kept_greenlet(wait)
+
+    coroutine = call()
+    coroutine.send(None)
+    coroutine.close()
+    assert ended == ["ended"]
+
+
+_PRELUDE = """
+import asyncio, gc, os, threading
+import greenlet
+from sqlalchemy.util import await_only
+from context_async_sqlalchemy.kept_greenlets import run_in_kept_greenlet
+
+def wait():
+    await_only(asyncio.sleep(0.001))
+
+async def one():
+    await run_in_kept_greenlet(wait)
+
+async def many(count):
+    await asyncio.gather(*(one() for _ in range(count)))
+
+def alive():
+    gc.collect()
+    return sum(isinstance(thing, greenlet.greenlet) for thing in gc.get_objects())
+
+asyncio.run(many(3))
+before = alive()
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("", id="the process ends"),
+        pytest.param("asyncio.run(many(100))\nassert alive() <= before + 61, alive()", id="more than are kept"),
+        pytest.param(
+            """
+            for _ in range(3):
+                thread = threading.Thread(target=lambda: asyncio.run(many(5)))
+                thread.start()
+                thread.join()
+            asyncio.run(many(3))
+            assert alive() == before, (alive(), before)
+            """,
+            id="threads end",
+        ),
+        pytest.param(
+            """
+            served, never = threading.Event(), threading.Event()
+            def serve():
+                asyncio.run(many(5))
+                served.set()
+                never.wait()
+            threading.Thread(target=serve, daemon=True).start()
+            served.wait()
+            """,
+            id="the process ends before a thread",
+        ),
+        pytest.param(
+            """
+            runs_loop = greenlet.greenlet(lambda: asyncio.run(many(3)))
+            runs_loop.switch()
+            assert runs_loop.dead
+            asyncio.run(many(3))
+            """,
+            id="the loop runs in a greenlet",
+        ),
+        pytest.param(
+            """
+            child = os.fork()
+            asyncio.run(many(3))
+            if child:
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            """,
+            id="the process forks",
+        ),
+    ],
+)
+def test_nothing_is_heard_of_them_when(program: str) -> None:
+    result = subprocess.run(  # noqa: S603 - our own interpreter and program
+        [sys.executable, "-X", "dev", "-W", "error", "-c", _PRELUDE + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
