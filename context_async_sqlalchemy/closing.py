@@ -81,13 +81,17 @@ async def roll_back_after(failure: BaseException, lifecycle: Lifecycle, work: Wo
 
 
 def close_if_idle(session: AsyncSession) -> bool:
-    """Close a session that is in no transaction: that needs no I/O, so no task. False: it is in one."""
+    """Close a session that is in no transaction: that needs no I/O, so no task. False: it is in one, or has raised."""
     if session.in_transaction():
         return False
     sync_session = sync_session_of(session)
     if sync_session is None:
         return False
-    sync_session.close()
+    try:
+        sync_session.close()
+    except Exception:  # noqa: BLE001 - logged: the other sessions, and the response, are to have their end
+        logger.warning("a session's own close() has raised; it is called once more", exc_info=True)
+        return False
     return True
 
 

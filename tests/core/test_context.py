@@ -330,3 +330,34 @@ async def test_the_close_of_an_applications_own_session_class_is_called(database
         await session.execute(text("SELECT 1"))
     assert closed == [session.sync_session]
     await connection.close()
+
+
+async def test_an_idle_session_that_cannot_be_closed_fails_neither_its_request_nor_the_other_sessions(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[Session] = []
+
+    class OwnSync(Session):
+        def close(self) -> None:
+            closed.append(self)
+            if len(closed) == 1:
+                raise OSError("its own log is full")
+            super().close()
+
+    def connect(name: str) -> DBConnect:
+        return DBConnect(
+            lambda _: create_async_engine(database.url),
+            lambda engine: async_sessionmaker(engine, sync_session_class=OwnSync),
+            "host",
+            name=name,
+        )
+
+    first, second = connect("first"), connect("second")
+    async with db_context():
+        sessions = [await db_session(first), await db_session(second)]
+        await write(first, "kept")
+    assert await database.notes() == ["kept"]
+    assert {session.sync_session for session in sessions} <= set(closed)
+    assert "its own log is full" in caplog.text
+    for connection in (first, second):
+        await connection.close()
