@@ -3,6 +3,9 @@
 Names: semantic conventions 1.44, docs/db and docs/general. Those of sessions and transactions are ours.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -24,24 +27,31 @@ _SPEAKS_FOR_ITSELF = (CommitTimeoutError, PartialCommitError, PoolTimeoutError, 
 """Errors whose message quotes neither SQL text nor values, as those of a database and its driver do."""
 
 
-def pool_attributes(pool: ObservedPool) -> dict[str, str | int]:
+def pool_attributes(pool: ObservedPool) -> Mapping[str, str | int]:
     """Describe a pool and its database to a span."""
-    attributes: dict[str, str | int] = {POOL_NAME: pool.name, _SYSTEM: _SYSTEMS.get(pool.system, pool.system)}
-    if pool.database is not None:
-        attributes[_NAMESPACE] = pool.database
-    attributes.update(server_attributes(pool))
-    return attributes
+    return _described(pool.name, pool.system, pool.database, pool.server_address, pool.server_port)
+
+
+@lru_cache(maxsize=64)
+def _described(
+    name: str, system: str, database: str | None, server_address: str | None, server_port: int | None
+) -> Mapping[str, str | int]:
+    attributes: dict[str, str | int] = {POOL_NAME: name, _SYSTEM: _SYSTEMS.get(system, system)}
+    if database is not None:
+        attributes[_NAMESPACE] = database
+    return attributes | _server(server_address, server_port)
 
 
 def server_attributes(pool: ObservedPool) -> dict[str, str | int]:
     """Describe the server that a pool's connections lead to, if its address is known."""
-    attributes: dict[str, str | int] = {}
-    if pool.server_address is not None:
-        attributes[_SERVER_ADDRESS] = pool.server_address
-        # The conventions want a port only beside its address.
-        if pool.server_port is not None:
-            attributes[_SERVER_PORT] = pool.server_port
-    return attributes
+    return _server(pool.server_address, pool.server_port)
+
+
+def _server(address: str | None, port: int | None) -> dict[str, str | int]:
+    if address is None:
+        return {}
+    # The conventions want a port only beside its address.
+    return {_SERVER_ADDRESS: address} if port is None else {_SERVER_ADDRESS: address, _SERVER_PORT: port}
 
 
 def error_type(error: BaseException) -> str:

@@ -33,7 +33,9 @@ class Totals:
     """What a context did with one pool, counted: its record keeps only the first checkouts of many."""
 
     began_at: int
+    failures: int = 0
     checkouts: int = 0
+    last: Checkout | None = None
     transactions: int = 0
     statements: int = 0
     held: int = 0
@@ -44,6 +46,7 @@ class Totals:
     def add(self, checkout: Checkout) -> None:
         """Count a checkout."""
         self.checkouts += 1
+        self.last = checkout
         self.transactions += len(checkout.transactions)
         self.statements += checkout.statements
         held, busy = checkout.released_at - checkout.taken_at, checkout.busy
@@ -51,6 +54,21 @@ class Totals:
         self.busy += busy
         if held > busy:
             self.idle += held - busy
+
+    def have_story(self) -> bool:
+        """Whether events and spans have more to say than the session's: not of one quick transaction that went well."""
+        checkout = self.last
+        return (
+            checkout is None
+            or self.checkouts > 1
+            or self.failures > 0
+            or checkout.path != "idle"
+            or checkout.is_early
+            or len(checkout.transactions) != 1
+            or checkout.transactions[0].outcome != "commit"
+            or checkout.error is not None
+            or self.idle >= _WORTH_A_SPAN
+        )
 
 
 class SessionSpan:
@@ -72,6 +90,7 @@ class SessionSpan:
         self._name = f"db.session {pool.name}"
         self._pool_attributes = pool_attributes(pool)
         self._offset = context.epoch_offset
+        self._has_story = context.error is not None or totals.have_story()
         self._recorded: set[int] = set()
 
     def build(self, parent: Context) -> None:
@@ -79,14 +98,16 @@ class SessionSpan:
         attributes = self._attributes()
         start_time = self._totals.began_at + self._offset
         span = self._tracer.start_span(self._name, parent, attributes=attributes, start_time=start_time)
-        self._fill(span)
+        if self._has_story:
+            self._fill(span)
         span.end(self._context.ended_at + self._offset)
 
     def complete(self, span: Span) -> None:
         """Make a span that was begun with the context the session's."""
         span.update_name(self._name)
         span.set_attributes(self._attributes())
-        self._fill(span)
+        if self._has_story:
+            self._fill(span)
         span.end(self._context.ended_at + self._offset)
 
     def _attributes(self) -> Attributes:
@@ -113,17 +134,12 @@ class SessionSpan:
             # A sampler that is not parent-based has refused it.
             return
         context = self._context
-        failures = [failure for failure in context.failed_checkouts if failure.pool is self._pool]
-        checkouts = [
-            checkout
-            for checkout in context.checkouts
-            if checkout.pool is self._pool and not self._is_told_by_session(checkout)
-        ]
-        if failures or checkouts:
-            below = trace.set_span_in_context(span)
-            for failure in failures:
+        below = trace.set_span_in_context(span)
+        for failure in context.failed_checkouts:
+            if failure.pool is self._pool:
                 self._add_failed_acquire(below, failure)
-            for checkout in checkouts:
+        for checkout in context.checkouts:
+            if checkout.pool is self._pool:
                 self._add_checkout(span, below, checkout)
         for release in context.early_releases:
             if release.checkout.pool is self._pool:
@@ -131,18 +147,6 @@ class SessionSpan:
         if context.error is not None and self._has_failed:
             self._record(span, context.error, context.ended_at)
             _fail(span, error_type(context.error), message(context.error))
-
-    def _is_told_by_session(self, checkout: Checkout) -> bool:
-        """Whether spans of a checkout would repeat the session's: one quick transaction, committed at the end."""
-        return (
-            self._totals.checkouts == 1
-            and checkout.path == "idle"
-            and not checkout.is_early
-            and len(checkout.transactions) == 1
-            and checkout.transactions[0].outcome == "commit"
-            and checkout.error is None
-            and self._totals.idle < _WORTH_A_SPAN
-        )
 
     def _add_failed_acquire(self, below: Context, failure: FailedCheckout) -> None:
         span = self._start_acquire(below, failure.asked_at, self._pool_attributes)

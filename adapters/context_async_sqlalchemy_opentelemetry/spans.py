@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 
 from opentelemetry import trace
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, Tracer
 
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, FailedCheckout, ObservedPool
@@ -86,7 +87,7 @@ class SessionTracer:
         context = failure.context
         traced = context.notes.get(self) if context is not None and context.keeps_history else None
         if traced is not None:
-            traced.totals_of(failure.pool, failure.asked_at)
+            traced.totals_of(failure.pool, failure.asked_at).failures += 1
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Count a checkout."""
@@ -100,13 +101,14 @@ class SessionTracer:
         traced: _Trace | None = context.notes.pop(self, None) if context.keeps_history else None
         if traced is None:
             return
-        pools = sorted(traced.totals.items(), key=lambda item: item[1].began_at)
-        sessions = [SessionSpan(self._tracer, context, pool, totals) for pool, totals in pools]
+        totals = traced.totals
+        in_order = totals.items() if len(totals) == 1 else sorted(totals.items(), key=lambda item: item[1].began_at)
         if not traced.is_session:
-            parent = trace.set_span_in_context(_request_span(traced.span))
-            for session in sessions:
-                session.build(parent)
+            parent = _within_request(traced.span)
+            for pool, of_pool in in_order:
+                SessionSpan(self._tracer, context, pool, of_pool).build(parent)
             return
+        sessions = [SessionSpan(self._tracer, context, pool, of_pool) for pool, of_pool in in_order]
         # The others go below the first, so that the work stays one trace.
         parent = trace.set_span_in_context(traced.span)
         for session in sessions[1:]:
@@ -117,10 +119,12 @@ class SessionTracer:
             traced.span.end(context.ended_at + context.epoch_offset)
 
 
-def _request_span(at_begin: Span) -> Span:
-    """Return the span that is current, an outer one by now; or the first, where none or another request's is."""
-    span = trace.get_current_span()
+def _within_request(at_begin: Span) -> Context:
+    """Return a context with the span that is current, an outer one by now; or the first, where that is no more."""
+    # Not None, which means the same: each of the four who ask for the span of "the current one" looks for it.
+    context = get_current()
+    span = trace.get_current_span(context)
     if span is at_begin:
-        return span
+        return context
     is_same_trace = span.get_span_context().trace_id == at_begin.get_span_context().trace_id
-    return span if is_same_trace and span.is_recording() else at_begin
+    return context if is_same_trace and span.is_recording() else trace.set_span_in_context(at_begin)
