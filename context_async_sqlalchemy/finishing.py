@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .context import Context
 
 
-_COMMITS = (ContextSession.commit, AsyncSession.commit)
+_PLAIN_COMMITS = (ContextSession.commit, AsyncSession.commit)
 
 
 async def finish_by_status(context: "Context", status: int) -> None:
@@ -165,7 +165,7 @@ def commit_sessions(
         return completion.run_in_task(commits)
     for _, session in work:
         # An application's own class may use asyncio.timeout; a stand-in may do anything.
-        if getattr(type(session), "commit", None) not in _COMMITS:
+        if getattr(type(session), "commit", None) not in _PLAIN_COMMITS:
             return completion.run_in_task(commits)
     return completion.run(commits)
 

@@ -109,6 +109,26 @@ def test_a_wait_in_vain_is_a_failed_acquire(
     assert attributes(session)["db.session.held_seconds"] == 0
 
 
+def test_a_wait_in_vain_is_told_although_the_next_one_went_well(
+    traces: Traces, observer: OpenTelemetryObserver
+) -> None:
+    record, pool = context(began=1.0, ended=4.0), Pool()
+    in_vain = failed(record, pool, 1.0, 2.0, "timeout", error=PoolTimeoutError("full"))
+    tell_all(observer, record, in_vain, checkout(record, pool, 2.0, 2.0, 3.0, transaction(2.0, 3.0, busy=1.0)))
+    assert attributes(traces.one("db.connection.acquire main"))["error.type"] == "timeout"
+
+
+def test_an_error_after_the_commit_is_told_although_all_else_went_well(
+    traces: Traces, observer: OpenTelemetryObserver
+) -> None:
+    record = context(ended=2.0, outcome="failed")
+    record.error = ValueError("of an after_commit hook")
+    tell_all(observer, record, checkout(record, Pool(), 1.0, 1.0, 2.0, transaction(1.0, 2.0, busy=1.0)))
+    session = traces.one("db.session main")
+    assert session.status.status_code is StatusCode.ERROR
+    assert attributes(session)["error.type"] == "ValueError"
+
+
 @pytest.mark.parametrize(
     ("error", "error_type"),
     [
