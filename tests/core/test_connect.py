@@ -200,16 +200,16 @@ async def test_a_server_that_answers_no_more_is_not_waited_for(
     monkeypatch.setattr("context_async_sqlalchemy.retirement.CLOSE_TIMEOUT", 0.5)
     url = make_url(database.url)
     async with Proxy(str(url.host), url.port or 5432) as proxy:
-        connection = connect_to(str(url.set(port=proxy.port)), pool_size=3)
-        await _fill_pool(connection, 3)
+        connection = connect_to(str(url.set(port=proxy.port)), pool_size=10)
+        await _fill_pool(connection, 10)
         pool = connection.engine.sync_engine.pool if connection.engine is not None else None
         assert isinstance(pool, QueuePool)
-        assert pool.checkedin() == 3
+        assert pool.checkedin() == 10
         proxy.freeze()
         started = time.monotonic()
         await (connection.change_host(f"{url.host}:{url.port}") if switches else connection.close())
         # One after another they would take that long each.
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 2.5
         assert pool.checkedin() == 0
         if switches:
             async with db_context():
