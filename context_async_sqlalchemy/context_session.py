@@ -1,9 +1,10 @@
-"""The AsyncSession that a context hands out: SQLAlchemy's own, which also remembers what it streams.
+"""The AsyncSession that a context hands out: SQLAlchemy's own, which keeps what it commits in and what it streams.
 
 Nothing here costs a statement anything: what a fault needs is looked up when there is one.
 """
 
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 from sqlalchemy import event
@@ -14,7 +15,17 @@ from sqlalchemy.orm import Session
 from .exceptions import ContextClosedError
 from .kept_greenlets import run_in_kept_greenlet
 
-_COMMIT = AsyncSession.commit
+
+def _is_sqlalchemys(commit: object) -> bool:
+    """Whether a commit does what ``ContextSession.commit`` does in its place, and nothing else.
+
+    Not where a tracer or a test has replaced it, nor in a SQLAlchemy that makes more of it than 2.0 and 2.1 do.
+    """
+    # A proxy (wrapt's) passes for a function in everything but its type.
+    return type(commit) is FunctionType and commit.__code__.co_names == ("greenlet_spawn", "sync_session", "commit")
+
+
+_COMMIT = AsyncSession.commit if _is_sqlalchemys(AsyncSession.commit) else None
 
 
 class ContextSession(AsyncSession):
@@ -27,7 +38,7 @@ class ContextSession(AsyncSession):
         if AsyncSession.commit is _COMMIT:
             await run_in_kept_greenlet(self.sync_session.commit)
         else:
-            # Replaced since: by a test, or by what traces the process.
+            # It may have been replaced since.
             await super().commit()
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:

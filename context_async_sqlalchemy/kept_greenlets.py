@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-import greenlet  # type: ignore[import-untyped] # what sqlalchemy[asyncio] stands for
+import greenlet  # type: ignore[import-untyped] # it has no types; it is what sqlalchemy[asyncio] stands for
 from sqlalchemy.util import await_only, greenlet_spawn
 
 _MOST_KEPT = 64
@@ -101,7 +101,7 @@ def run_in_kept_greenlet(call: Callable[[], object]) -> Generator[Any, Any, None
     while awaited is not kept:
         try:
             value = yield awaited
-        except BaseException as error:  # noqa: BLE001 - the call gets it where it waits
+        except BaseException as error:  # noqa: BLE001 - a cancellation too: the call gets it where it waits
             awaited = coroutine.throw(error)
         else:
             awaited = coroutine.send(value)

@@ -32,6 +32,7 @@ def pool_attributes(pool: ObservedPool) -> Mapping[str, str | int]:
     return _described(pool.name, pool.system, pool.database, pool.server_address, pool.server_port)
 
 
+# Of every session's span, and the same for as long as a pool leads to one server.
 @lru_cache(maxsize=64)
 def _described(
     name: str, system: str, database: str | None, server_address: str | None, server_port: int | None

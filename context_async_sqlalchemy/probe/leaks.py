@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-import greenlet  # type: ignore[import-untyped]
+import greenlet  # type: ignore[import-untyped] # it has no types; it is what sqlalchemy[asyncio] stands for
 
 from context_async_sqlalchemy.observer import SuspectedLeak
 

@@ -109,7 +109,7 @@ class ObservedContext(ContextRecord):
                 self.early = []
             self.early.append(checkout)
         if self.keeps_history:
-            kept = (self._history or self._keep()).checkouts
+            kept = self.checkouts
             if len(kept) < HISTORY:
                 kept.append(checkout)
 

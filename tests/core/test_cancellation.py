@@ -16,6 +16,7 @@ from context_async_sqlalchemy.lifecycle import Lifecycle
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
 from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database
+from tests.support.waiting import turns
 
 
 async def _work(connection: DBConnect) -> None:
@@ -23,11 +24,6 @@ async def _work(connection: DBConnect) -> None:
         await write(connection, "written")
         session = await db_session(connection)
         await session.execute(text("SELECT 1"))
-
-
-async def _turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("again_after", [None, 0, 1, 3])
@@ -39,11 +35,11 @@ async def test_cancelled_in_any_turn_of_the_loop(database: Database, again_after
     # Further and further apart, until the work has ended before it is cancelled.
     while untouched < 3:
         task = asyncio.create_task(_work(connection))
-        await _turns(turn)
+        await turns(turn)
         untouched += task.done()
         task.cancel()
         if again_after is not None:
-            await _turns(again_after)
+            await turns(again_after)
             task.cancel()
         with suppress(asyncio.CancelledError):
             await task

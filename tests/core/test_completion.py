@@ -1,14 +1,14 @@
 """Running to the end, however often the caller is cancelled."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
 import pytest
 
-from context_async_sqlalchemy.completion import Completion, Watch, run_to_end
+from context_async_sqlalchemy.completion import Completion, run_to_end
+from tests.support.waiting import turns
 
 RunToEnd = Callable[[Coroutine[Any, Any, str]], Awaitable[str]]
 
@@ -41,11 +41,6 @@ class Work:
         return "result"
 
 
-async def _settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def test_the_result_and_the_exception_are_passed_on(to_end: RunToEnd) -> None:
     work, failing = Work(), Work(KeyError("why"))
     work.go_on.set()
@@ -59,10 +54,10 @@ async def test_the_result_and_the_exception_are_passed_on(to_end: RunToEnd) -> N
 async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancellations: int, to_end: RunToEnd) -> None:
     work = Work()
     caller = asyncio.create_task(_text(to_end(work.run())))
-    await _settle()
+    await turns()
     for _ in range(cancellations):
         caller.cancel()
-        await _settle()
+        await turns()
     assert not caller.done()
     work.go_on.set()
     with pytest.raises(asyncio.CancelledError):
@@ -74,9 +69,9 @@ async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancel
 async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause(to_end: RunToEnd) -> None:
     work = Work(KeyError("why"))
     caller = asyncio.create_task(_text(to_end(work.run())))
-    await _settle()
+    await turns()
     caller.cancel()
-    await _settle()
+    await turns()
     work.go_on.set()
     with pytest.raises(asyncio.CancelledError) as cancelled:
         await caller
@@ -152,7 +147,7 @@ async def test_work_that_only_yields_to_the_loop_ends_too(to_end: RunToEnd) -> N
 async def test_a_cancellation_in_the_turn_in_which_the_work_could_go_on_is_not_lost(to_end: RunToEnd) -> None:
     work = Work()
     caller = asyncio.create_task(_text(to_end(work.run())))
-    await _settle()
+    await turns()
     work.go_on.set()
     caller.cancel()
     caller.cancel()
@@ -174,7 +169,7 @@ async def test_what_the_work_waits_for_may_fail(to_end: RunToEnd) -> None:
             return "made good"
 
     caller = asyncio.create_task(_text(to_end(work())))
-    await _settle()
+    await turns()
     error = ConnectionError("gone")
     future.set_exception(error)
     assert await caller == "made good"
@@ -188,9 +183,9 @@ async def test_what_the_work_waits_for_may_fail_after_the_caller_was_cancelled(t
         return await future
 
     caller = asyncio.create_task(_text(to_end(work())))
-    await _settle()
+    await turns()
     caller.cancel()
-    await _settle()
+    await turns()
     future.set_exception(ConnectionError("gone"))
     with pytest.raises(asyncio.CancelledError) as cancelled:
         await caller
@@ -209,7 +204,7 @@ async def test_a_cancelled_callers_work_goes_on_through_several_waits(to_end: Ru
         return "result"
 
     caller = asyncio.create_task(_text(to_end(work())))
-    await _settle()
+    await turns()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -256,9 +251,9 @@ def test_a_task_may_be_cancelled_while_its_loop_does_not_run(to_end: RunToEnd) -
     with asyncio.Runner() as runner:
         loop, work = runner.get_loop(), Work()
         caller = loop.create_task(_text(to_end(work.run())))
-        runner.run(_settle())
+        runner.run(turns())
         caller.cancel()
-        runner.run(_settle())
+        runner.run(turns())
         work.go_on.set()
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(caller)
@@ -276,76 +271,6 @@ async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> N
     with pytest.raises(asyncio.CancelledError):
         await caller
     coroutine.close()
-
-
-@pytest.mark.parametrize("in_task", [False, True])
-async def test_work_that_stays_too_long_is_interrupted_and_the_others_are_not(in_task: bool) -> None:
-    watch = Watch(0.2)
-    interrupted: dict[str, bool] = {}
-
-    async def stay(completion: Completion, name: str, seconds: float) -> None:
-        watch.enter(completion)
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(seconds)
-        watch.leave(completion)
-        interrupted[name] = completion.is_interrupted
-
-    async def run(name: str, seconds: float) -> None:
-        completion = Completion()
-        work = stay(completion, name, seconds)
-        await (completion.run_in_task(work) if in_task else completion.run(work))
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run("short", 0.001))
-        group.create_task(run("long", 10))
-        await asyncio.sleep(0.1)
-        group.create_task(run("long, later", 10))
-        group.create_task(run("short, later", 0.05))
-    assert interrupted == {"short": False, "long": True, "long, later": True, "short, later": False}
-
-
-async def test_work_of_a_cancelled_caller_is_interrupted_too_when_it_stays_too_long() -> None:
-    watch = Watch(0.03)
-    completion = Completion()
-
-    async def work() -> None:
-        watch.enter(completion)
-        try:
-            await asyncio.sleep(10)
-        finally:
-            watch.leave(completion)
-
-    async def run() -> None:
-        await completion.run(work())
-
-    caller = asyncio.create_task(run())
-    await _settle()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert completion.is_interrupted
-
-
-async def test_work_that_was_interrupted_is_left_to_clean_up() -> None:
-    watch = Watch(0.03)
-    interruptions: list[str] = []
-
-    async def work(completion: Completion, name: str) -> None:
-        watch.enter(completion)
-        for _ in range(2):
-            try:
-                await asyncio.sleep(0.1)
-            except asyncio.CancelledError:
-                interruptions.append(name)
-        watch.leave(completion)
-
-    async with asyncio.TaskGroup() as group:
-        for name in ("first", "second"):
-            completion = Completion()
-            group.create_task(completion.run_in_task(work(completion, name)))
-            # The one that entered later has the watch look again.
-            await asyncio.sleep(0.02)
-    assert interruptions == ["first", "second"]
 
 
 async def _text(awaitable: Awaitable[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from unittest.mock import patch
 
-import greenlet  # type: ignore[import-untyped]
+import greenlet  # type: ignore[import-untyped] # it has no types
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
@@ -124,6 +124,43 @@ async def test_a_commit_that_a_test_replaces_on_sqlalchemys_class_is_called(data
     await connection.close()
 
 
+_REPLACED_BEFORE = """
+import asyncio
+import functools
+from sqlalchemy.ext.asyncio import AsyncSession
+
+plain, commits = AsyncSession.commit, []
+
+async def traced(session):
+    commits.append(session)
+    await plain(session)
+
+class Proxy:
+    __code__ = plain.__code__
+
+    def __get__(self, session, _owner):
+        return self if session is None else functools.partial(traced, session)
+
+AsyncSession.commit = {replacement}
+
+from context_async_sqlalchemy import DBConnect, db_context, db_session
+
+async def main():
+    connection = DBConnect.from_url("sqlite+aiosqlite://", name="main")
+    async with db_context():
+        await (await db_session(connection)).connection()
+    await connection.close()
+
+asyncio.run(main())
+assert len(commits) == 1
+"""
+
+
+@pytest.mark.parametrize("replacement", ["traced", "Proxy()"])
+def test_a_commit_that_something_replaced_before_the_library_was_imported_is_called(replacement: str) -> None:
+    assert _execute(_REPLACED_BEFORE.format(replacement=replacement)) == (0, "")
+
+
 async def test_a_commit_of_the_applications_own_class_is_called(database: Database) -> None:
     commits: list[str] = []
 
@@ -148,6 +185,7 @@ async def test_a_call_that_is_closed_while_it_waits_ends() -> None:
 
     def wait() -> None:
         try:
+            # No time passes: it is closed here.
             await_only(asyncio.sleep(60))
         finally:
             ended.append("ended")
@@ -234,11 +272,16 @@ before = alive()
     ],
 )
 def test_nothing_is_heard_of_them_when(program: str) -> None:
-    result = subprocess.run(  # noqa: S603 - our own interpreter and program
-        [sys.executable, "-X", "dev", "-W", "error", "-c", _PRELUDE + textwrap.dedent(program)],
+    assert _execute(_PRELUDE + textwrap.dedent(program)) == (0, "")
+
+
+def _execute(program: str) -> tuple[int, str]:
+    """Run a program in an interpreter of its own; return its exit status, and what it says of errors and warnings."""
+    result = subprocess.run(  # noqa: S603 - this interpreter, and a program of this file
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, "")
+    return result.returncode, result.stderr

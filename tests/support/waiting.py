@@ -7,6 +7,12 @@ _DEADLINE = 10.0
 _PAUSE = 0.005
 
 
+async def turns(count: int = 5) -> None:
+    """Let the event loop turn: in five turns, what can go on has gone on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds.
 
