@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from benchmarks.tracing import server_span, tracer_provider
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
-from context_async_sqlalchemy.context import Context
+from context_async_sqlalchemy.adapter_kit import Context
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 

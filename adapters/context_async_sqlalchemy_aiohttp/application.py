@@ -5,8 +5,8 @@ from typing import Unpack
 
 from aiohttp import web
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
 
 from .metrics import serve_metrics
 from .middleware import db_context_middleware, release_before_headers, route_finder

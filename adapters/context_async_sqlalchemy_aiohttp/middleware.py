@@ -8,11 +8,15 @@ from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_urldispatcher import AbstractRoute
 
-from context_async_sqlalchemy.context import Context
-from context_async_sqlalchemy.current import current
-from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
-from context_async_sqlalchemy.lifecycle import Lifecycle
-from context_async_sqlalchemy.routes import route_name
+from context_async_sqlalchemy.adapter_kit import (
+    Context,
+    Lifecycle,
+    current,
+    finish,
+    finish_by_status,
+    release_by_status,
+    route_name,
+)
 
 _NAMED_ROUTES = 1000
 

@@ -6,10 +6,9 @@ from typing import Any, Unpack
 from falcon import inspect
 from falcon.asgi import App, Request, Response
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, route_name
 from context_async_sqlalchemy.observer import Exposition
-from context_async_sqlalchemy.routes import route_name
 
 from .metrics import exposition_at, path_taken, rendered
 from .middleware import DBContextMiddleware

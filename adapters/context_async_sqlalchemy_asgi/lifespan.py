@@ -1,6 +1,6 @@
 """The end of an application: wait for open contexts and dispose of the engines, after its own shutdown code."""
 
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 
 from .protocol import ASGIApp, Message, Receive, Scope, Send
 

@@ -6,8 +6,8 @@ from typing import Any, Unpack
 from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.exceptions import ImproperlyConfiguredException
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
 from context_async_sqlalchemy.observer import Observer
 
 from .metrics import ROUTE_NAME, exposition_at, path_taken, rendered

@@ -3,11 +3,17 @@
 from collections.abc import Iterable
 from typing import Unpack
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import leave_context, make_current
-from context_async_sqlalchemy.current import context_or_none
-from context_async_sqlalchemy.finishing import finish, finish_by_status
-from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import (
+    BeforeCommitCallback,
+    Lifecycle,
+    LifecycleOptions,
+    context_or_none,
+    finish,
+    finish_by_status,
+    leave_context,
+    make_current,
+)
 
 from .failed_commit import answer_failed_commit
 from .lifespan import run_lifespan

@@ -5,10 +5,9 @@ from typing import Any, Unpack
 
 from quart import Quart, Response, has_request_context, request
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, route_name
 from context_async_sqlalchemy.observer import Observer
-from context_async_sqlalchemy.routes import route_name
 
 from .metrics import METHODS, ROUTE_NAME, exposition_at, path_taken, rendered
 from .middleware import DBContextMiddleware

@@ -2,10 +2,7 @@
 
 from collections.abc import Awaitable
 
-from context_async_sqlalchemy.closing import Work
-from context_async_sqlalchemy.context import Context
-from context_async_sqlalchemy.finishing import release_by_status, stand_ins
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Context, Lifecycle, Work, release_by_status, stand_ins
 from context_async_sqlalchemy.observer import ReleaseCause
 
 from .protocol import Message, Scope, Send, has_length

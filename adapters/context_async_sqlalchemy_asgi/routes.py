@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from context_async_sqlalchemy.routes import route_name
+from context_async_sqlalchemy.adapter_kit import route_name
 
 from .protocol import Scope
 

@@ -6,8 +6,8 @@ from typing import Unpack
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
 
 from .middleware import DBContextMiddleware
 from .routes import route_of

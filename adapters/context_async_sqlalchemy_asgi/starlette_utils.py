@@ -7,9 +7,15 @@ from starlette.middleware.base import BaseHTTPMiddleware, DispatchFunction, Requ
 from starlette.requests import Request
 from starlette.responses import Response
 
-from context_async_sqlalchemy.context import is_context_initiated, leave_context, open_context
-from context_async_sqlalchemy.finishing import finish, finish_by_status
-from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle
+from context_async_sqlalchemy import is_context_initiated
+from context_async_sqlalchemy.adapter_kit import (
+    BeforeCommitCallback,
+    Lifecycle,
+    finish,
+    finish_by_status,
+    leave_context,
+    open_context,
+)
 
 from .middleware import ASGIHTTPDBSessionMiddleware
 from .protocol import ASGIApp

@@ -6,7 +6,7 @@ on using its session while the middleware outside commits it. So a stream is rel
 
 from typing import Any
 
-from context_async_sqlalchemy.current import context_or_none
+from context_async_sqlalchemy.adapter_kit import context_or_none
 
 from .protocol import ASGIApp, Message, Receive, Scope, Send, has_length
 from .request_context import RequestContext

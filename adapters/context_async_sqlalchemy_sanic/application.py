@@ -7,9 +7,8 @@ from typing import Any, Unpack
 from sanic import Sanic
 from sanic.signals import Event
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.current import find_contexts_by
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, find_contexts_by
 
 from .injection import inject_sessions
 from .metrics import serve_metrics

@@ -19,11 +19,8 @@ from sanic.exceptions import ServerError
 from sanic.http.constants import Stage
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.context import Context
-from context_async_sqlalchemy.finishing import finish, release_by_status
-from context_async_sqlalchemy.lifecycle import Lifecycle
-from context_async_sqlalchemy.routes import route_name
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Context, Lifecycle, finish, release_by_status, route_name
 
 AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]

@@ -4,17 +4,24 @@ Every ordinary request passes through ``finish`` alone. A signal with a handler 
 opens a context: that is done by the first use.
 """
 
+import logging
 from typing import Any
 
 from sanic import SanicException
 from sanic.response import BaseHTTPResponse
 
-from context_async_sqlalchemy.context import Context, make_current
-from context_async_sqlalchemy.current import context_or_none
-from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status
-from context_async_sqlalchemy.lifecycle import logger
+from context_async_sqlalchemy.adapter_kit import (
+    Context,
+    context_or_none,
+    finish,
+    finish_by_status,
+    make_current,
+    release_by_status,
+)
 
 from .request_context import AnyRequest, RequestContexts, headers_are_out
+
+logger = logging.getLogger("context_async_sqlalchemy")
 
 _FIRST_ERROR_STATUS = 400
 

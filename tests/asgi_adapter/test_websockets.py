@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from context_async_sqlalchemy_asgi import DBContextMiddleware
 from context_async_sqlalchemy_asgi.protocol import Message, Receive, Scope, Send
 from tests.conformance.statements import write

@@ -10,9 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from context_async_sqlalchemy import CommitTimeoutError, DBConnect, db_context, db_session
-from context_async_sqlalchemy.context import leave_context, open_context
-from context_async_sqlalchemy.finishing import finish_by_status
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle, finish_by_status, leave_context, open_context
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
 from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database

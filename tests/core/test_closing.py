@@ -6,8 +6,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
 from context_async_sqlalchemy import DBConnect, commit_db_session, db_context, db_session
-from context_async_sqlalchemy.context import leave_context, open_context
-from context_async_sqlalchemy.finishing import finish
+from context_async_sqlalchemy.adapter_kit import finish, leave_context, open_context
 from tests.conformance.statements import write
 from tests.support.connections import in_use
 from tests.support.database import Database

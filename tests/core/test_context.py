@@ -37,10 +37,7 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
-from context_async_sqlalchemy.context import Context
-from context_async_sqlalchemy.current import find_contexts_by
-from context_async_sqlalchemy.finishing import finish
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Context, Lifecycle, find_contexts_by, finish
 from tests.conformance.statements import write
 from tests.support.connections import in_use
 from tests.support.database import Database

@@ -16,7 +16,7 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.conformance.statements import run, write
 from tests.core.conftest import Run
 from tests.support.connections import in_use

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.support.connections import connect_to
 from tests.support.database import Database
 from tests.support.recorder import Recorder

@@ -22,11 +22,17 @@ from context_async_sqlalchemy import (
     run_in_new_ctx,
     set_rollback,
 )
-from context_async_sqlalchemy.context import Context, current_context, leave_context, open_context
-from context_async_sqlalchemy.finishing import finish, release_by_status
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import (
+    Context,
+    Lifecycle,
+    current_context,
+    finish,
+    leave_context,
+    open_context,
+    release_by_status,
+    route_name,
+)
 from context_async_sqlalchemy.observer import HISTORY, NO_ROUTE, UNMATCHED_ROUTE
-from context_async_sqlalchemy.routes import route_name
 from tests.conformance.statements import run, write
 from tests.probe.conftest import Observe
 from tests.support.connections import connect_to

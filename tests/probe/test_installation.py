@@ -8,7 +8,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.probe.engines import SELECT, around, engine_of, select_on
 from tests.support.connections import connect_to
 from tests.support.database import Database

@@ -15,7 +15,7 @@ from sqlalchemy.pool import AssertionPool, NullPool, Pool, StaticPool
 from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from context_async_sqlalchemy.observer import PoolReading
 from tests.probe.conftest import Observe
 from tests.probe.engines import SELECT, around, engine_of, select_on

@@ -9,8 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from context_async_sqlalchemy import DBConnect, db_context, db_session, new_non_ctx_session
-from context_async_sqlalchemy.context import leave_context, open_context
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle, leave_context, open_context
 from tests.conformance.statements import run
 from tests.probe.conftest import Observe
 from tests.support.connections import connect_to

@@ -1,0 +1,32 @@
+"""The parts of the library that a framework's adapter is made of: contexts, their end, and what ``setup_db`` was told.
+
+An adapter imports this module, the package's root and :mod:`~context_async_sqlalchemy.observer`, and nothing else of
+the library. The names here are public: they follow the same rules for changes as those of the root.
+"""
+
+from context_async_sqlalchemy.closing import Work
+from context_async_sqlalchemy.context import Context, current_context, leave_context, make_current, open_context
+from context_async_sqlalchemy.current import context_or_none, current, find_contexts_by
+from context_async_sqlalchemy.finishing import finish, finish_by_status, release_by_status, stand_ins
+from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.routes import route_name
+
+__all__ = [
+    "BeforeCommitCallback",
+    "Context",
+    "Lifecycle",
+    "LifecycleOptions",
+    "Work",
+    "context_or_none",
+    "current",
+    "current_context",
+    "find_contexts_by",
+    "finish",
+    "finish_by_status",
+    "leave_context",
+    "make_current",
+    "open_context",
+    "release_by_status",
+    "route_name",
+    "stand_ins",
+]
