@@ -1,7 +1,7 @@
 """Commit or rollback of all sessions of the current context: for a middleware of one's own."""
 
+from ._runtime.shield import run_to_end
 from .closing import close_if_idle, close_sessions, rollback_sessions
-from .completion import run_to_end
 from .context import current_context
 from .finishing import commit_sessions
 from .lifecycle import AfterCommitCallback, BeforeCommitCallback

@@ -7,8 +7,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from ._runtime.shield import Completion, run_to_end
 from .closing import Work, close_if_idle, close_sessions, roll_back_after, rollback_sessions
-from .completion import Completion, run_to_end
 from .context_session import ContextSession, refuse, refuse_statements, sync_session_of
 from .exceptions import CommitTimeoutError, PartialCommitError
 from .lifecycle import BeforeCommitCallback

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ._runtime.shield import Watch
 from .audience import Audience, Observation, checked_observers, installed_observers
-from .completion import Watch
 from .connect import DBConnect
 from .observer import Observer
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 from sqlalchemy.util import greenlet_spawn
 
-from .completion import run_to_end
+from ._runtime.shield import run_to_end
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that connections may take to say good-bye to their server before they are just dropped."""

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ._runtime.shield import run_to_end
 from .closing import close_if_idle, close_sessions, rollback_sessions
-from .completion import run_to_end
 from .connect import DBConnect
 from .context import current_context, get_db_session_from_context
 from .current import current

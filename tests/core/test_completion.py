@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from context_async_sqlalchemy.completion import Completion, run_to_end
+from context_async_sqlalchemy._runtime.shield import Completion, run_to_end
 from tests.support.waiting import turns
 
 RunToEnd = Callable[[Coroutine[Any, Any, str]], Awaitable[str]]

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from context_async_sqlalchemy import DBConnect, commit_db_session, db_context, db_session
-from context_async_sqlalchemy.kept_greenlets import run_in_kept_greenlet
+from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to
 from tests.support.database import FAILING_COMMIT, Database
@@ -203,7 +203,7 @@ _PRELUDE = """
 import asyncio, gc, os, threading
 import greenlet
 from sqlalchemy.util import await_only
-from context_async_sqlalchemy.kept_greenlets import run_in_kept_greenlet
+from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
 
 def wait():
     await_only(asyncio.sleep(0.001))

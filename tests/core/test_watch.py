@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from context_async_sqlalchemy.completion import Completion, Watch
+from context_async_sqlalchemy._runtime.shield import Completion, Watch
 from tests.support.waiting import turns
 
 
