@@ -2,6 +2,16 @@
 
 from typing import Any
 
+from ._context.context import (
+    get_db_session_from_context,
+    init_db_session_ctx,
+    is_context_initiated,
+    pop_db_session_from_context,
+    put_db_session_to_context,
+    reset_db_session_ctx,
+)
+from ._plugins import published_name
+from ._setup import setup_db
 from .auto_commit import (
     AfterCommitCallback,
     BeforeCommitCallback,
@@ -12,14 +22,6 @@ from .auto_commit import (
     set_rollback,
 )
 from .connect import DBConnect
-from .context import (
-    get_db_session_from_context,
-    init_db_session_ctx,
-    is_context_initiated,
-    pop_db_session_from_context,
-    put_db_session_to_context,
-    reset_db_session_ctx,
-)
 from .exceptions import (
     CommitTimeoutError,
     ContextAlreadyInitiatedError,
@@ -27,8 +29,6 @@ from .exceptions import (
     ContextNotInitiatedError,
     PartialCommitError,
 )
-from .frameworks import setup_db
-from .published_names import published_name
 from .retry import Retry, is_retryable, retried
 from .run_in_new_context import db_context, run_in_new_ctx
 from .session import (

@@ -1,9 +1,9 @@
 """Commit or rollback of all sessions of the current context: for a middleware of one's own."""
 
+from ._context.context import current_context
+from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
+from ._finishing.finish import commit_sessions
 from ._runtime.shield import run_to_end
-from .closing import close_if_idle, close_sessions, rollback_sessions
-from .context import current_context
-from .finishing import commit_sessions
 from .lifecycle import AfterCommitCallback, BeforeCommitCallback
 
 __all__ = [

@@ -8,10 +8,10 @@ from typing import Any, Self
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from .audience import Audience, Observation
-from .context_session import context_session_maker
-from .probe import Probe
-from .retirement import retire, revive
+from ._context.context_session import context_session_maker
+from ._engine_disposal import retire, revive
+from ._observing import Probe
+from ._observing.listeners import Audience, Observation
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .published_names import published_name
+from ._plugins import published_name
 
 __all__ = [
     "add_fastapi_http_db_session_middleware",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ._runtime.shield import Watch
-from .audience import Audience, Observation, checked_observers, installed_observers
-from .connect import DBConnect
-from .observer import Observer
+from context_async_sqlalchemy._observing.listeners import Audience, Observation, checked_observers, installed_observers
+from context_async_sqlalchemy._runtime.shield import Watch
+from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.observer import Observer
 
 if TYPE_CHECKING:
-    from .context import Context
+    from context_async_sqlalchemy._context.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

@@ -9,9 +9,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
+from ._context.context import Context, current_context
+from ._context.context_session import sync_session_of
 from .auto_commit import commit_all_sessions, rollback_all_sessions
-from .context import Context, current_context
-from .context_session import sync_session_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """What the route of a request is called in metrics, spans and warnings."""
 
-from .observer import UNMATCHED_ROUTE
+from context_async_sqlalchemy.observer import UNMATCHED_ROUTE
 
 _OTHER_METHOD = "_OTHER"
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})

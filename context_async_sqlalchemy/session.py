@@ -7,12 +7,12 @@ from typing import Literal, get_args
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ._context.context import current_context, get_db_session_from_context
+from ._context.current import current
+from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
+from ._finishing.finish import commit_sessions
 from ._runtime.shield import run_to_end
-from .closing import close_if_idle, close_sessions, rollback_sessions
 from .connect import DBConnect
-from .context import current_context, get_db_session_from_context
-from .current import current
-from .finishing import commit_sessions
 
 CurrentTransaction = Literal["commit", "rollback", "append", "raise"]
 

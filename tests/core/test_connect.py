@@ -197,7 +197,7 @@ async def test_after_an_early_close_db_session_is_on_the_new_host(database: Data
 async def test_a_server_that_answers_no_more_is_not_waited_for(
     database: Database, switches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("context_async_sqlalchemy.retirement.CLOSE_TIMEOUT", 0.5)
+    monkeypatch.setattr("context_async_sqlalchemy._engine_disposal.CLOSE_TIMEOUT", 0.5)
     url = make_url(database.url)
     async with Proxy(str(url.host), url.port or 5432) as proxy:
         connection = connect_to(str(url.set(port=proxy.port)), pool_size=10)

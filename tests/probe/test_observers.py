@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from context_async_sqlalchemy import Retry, commit_db_session, db_context, run_in_new_ctx, setup_db
-from context_async_sqlalchemy import audience as audience_module
+from context_async_sqlalchemy._observing import listeners as audience_module
+from context_async_sqlalchemy._observing.listeners import Audience, Observation
 from context_async_sqlalchemy.adapter_kit import Lifecycle
-from context_async_sqlalchemy.audience import Audience, Observation
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
 from tests.conformance.statements import run

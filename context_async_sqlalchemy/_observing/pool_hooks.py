@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import Pool, QueuePool
 
 if TYPE_CHECKING:
-    from .pool_probe import Probe
+    from .probe import Probe
 
 MARK = "_context_async_sqlalchemy_probe"
 """The attribute of the derived class that holds its probe."""

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from .context import Context
-from .context_session import sync_session_of
-from .current import context_or_none
+from ._context.context import Context
+from ._context.context_session import sync_session_of
+from ._context.current import context_or_none
 
-TURNS = "context_async_sqlalchemy.turns"
+TURNS = "context_async_sqlalchemy._shared_connection"
 
 
 class Turns:

@@ -7,15 +7,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ._runtime.shield import Completion, run_to_end
-from .closing import Work, close_if_idle, close_sessions, roll_back_after, rollback_sessions
-from .context_session import ContextSession, refuse, refuse_statements, sync_session_of
-from .exceptions import CommitTimeoutError, PartialCommitError
-from .lifecycle import BeforeCommitCallback
-from .observer import ReleaseCause
+from context_async_sqlalchemy._context.context_session import ContextSession, refuse, refuse_statements, sync_session_of
+from context_async_sqlalchemy._runtime.shield import Completion, run_to_end
+from context_async_sqlalchemy.exceptions import CommitTimeoutError, PartialCommitError
+from context_async_sqlalchemy.lifecycle import BeforeCommitCallback
+from context_async_sqlalchemy.observer import ReleaseCause
+
+from .close import Work, close_if_idle, close_sessions, roll_back_after, rollback_sessions
 
 if TYPE_CHECKING:
-    from .context import Context
+    from context_async_sqlalchemy._context.context import Context
 
 
 _PLAIN_COMMITS = (ContextSession.commit, AsyncSession.commit)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import ParamSpec, TypeVar
 
-from .observer import Observer
+from context_async_sqlalchemy.observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Connection, Transaction
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
-from ._runtime.greenlets import run_in_kept_greenlet
-from .exceptions import ContextClosedError
+from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
+from context_async_sqlalchemy.exceptions import ContextClosedError
 
 
 def _is_sqlalchemys(commit: object) -> bool:

@@ -8,11 +8,15 @@ from sqlalchemy.engine import Connection, RootTransaction, Transaction
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .context_session import give_back_what_comes_late, held_connections, sync_session_of
-from .lifecycle import Lifecycle, logger
+from context_async_sqlalchemy._context.context_session import (
+    give_back_what_comes_late,
+    held_connections,
+    sync_session_of,
+)
+from context_async_sqlalchemy.lifecycle import Lifecycle, logger
 
 if TYPE_CHECKING:
-    from .connect import DBConnect
+    from context_async_sqlalchemy.connect import DBConnect
 
 Entry = tuple["DBConnect", AsyncSession]
 Work = list[Entry]

@@ -4,7 +4,6 @@ import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from context_async_sqlalchemy.audience import Audience, log_failure
 from context_async_sqlalchemy.observer import (
     HISTORY,
     NO_ROUTE,
@@ -18,8 +17,10 @@ from context_async_sqlalchemy.observer import (
     TransactionOutcome,
 )
 
+from .listeners import Audience, log_failure
+
 if TYPE_CHECKING:
-    from context_async_sqlalchemy.context import Context
+    from context_async_sqlalchemy._context.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

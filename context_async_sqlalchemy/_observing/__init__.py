@@ -1,5 +1,5 @@
 """Fills the records of :mod:`~context_async_sqlalchemy.observer` from SQLAlchemy's pool and dialect."""
 
-from .pool_probe import Probe
+from .probe import Probe
 
 __all__ = ["Probe"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from context_async_sqlalchemy.observer import Checkout, CheckoutPath, ObservedPool, Transaction, TransactionOutcome
 
-from .observed_context import ObservedContext
+from .open_context_record import ObservedContext
 
 _NANOSECOND = 1e-9
 

@@ -14,8 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import Pool, QueuePool
 
-from context_async_sqlalchemy.audience import Audience, Observation, log_failure
-from context_async_sqlalchemy.current import context_or_none, current
+from context_async_sqlalchemy._context.current import context_or_none, current
 from context_async_sqlalchemy.observer import (
     CheckoutPath,
     FailedCheckout,
@@ -28,13 +27,14 @@ from context_async_sqlalchemy.observer import (
 from .dialect_hooks import DialectHooks
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
-from .observed_context import ObservedContext
+from .listeners import Audience, Observation, log_failure
 from .open_checkout import OpenCheckout
+from .open_context_record import ObservedContext
 from .pool_hooks import MARK, observed_class
-from .reading import read_pool
+from .pool_state import read_pool
 
 if TYPE_CHECKING:
-    from context_async_sqlalchemy.context import Context
+    from context_async_sqlalchemy._context.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

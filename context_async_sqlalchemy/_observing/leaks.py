@@ -16,7 +16,7 @@ from context_async_sqlalchemy.observer import SuspectedLeak
 from .open_checkout import OpenCheckout
 
 if TYPE_CHECKING:
-    from .pool_probe import Probe
+    from .probe import Probe
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

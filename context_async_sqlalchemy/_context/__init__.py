@@ -1,0 +1,1 @@
+"""A unit of work: its sessions, its rules, and which one is current."""

@@ -1,0 +1,1 @@
+"""How a unit of work ends: flush, commit or roll back, close."""
