@@ -2,14 +2,6 @@
 
 from typing import Any
 
-from ._context.context import (
-    get_db_session_from_context,
-    init_db_session_ctx,
-    is_context_initiated,
-    pop_db_session_from_context,
-    put_db_session_to_context,
-    reset_db_session_ctx,
-)
 from ._plugins import published_name
 from ._setup import setup_db
 from .auto_commit import (
@@ -22,6 +14,14 @@ from .auto_commit import (
     set_rollback,
 )
 from .connect import DBConnect
+from .context import (
+    get_db_session_from_context,
+    init_db_session_ctx,
+    is_context_initiated,
+    pop_db_session_from_context,
+    put_db_session_to_context,
+    reset_db_session_ctx,
+)
 from .exceptions import (
     CommitTimeoutError,
     ContextAlreadyInitiatedError,

@@ -1,10 +1,17 @@
-"""Names of the published library that an adapter has: found by entry points, so that the core imports no adapter."""
+"""Everything that is found by entry points: the frameworks' adapters, the observers, the published names."""
 
+import logging
 from collections.abc import Collection
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-ENTRY_POINT_GROUP = "context_async_sqlalchemy.published_names"
+from .observer import Observer
+
+logger = logging.getLogger("context_async_sqlalchemy")
+
+FRAMEWORKS = "context_async_sqlalchemy.frameworks"
+OBSERVERS = "context_async_sqlalchemy.observers"
+PUBLISHED_NAMES = "context_async_sqlalchemy.published_names"
 
 
 def published_name(module: str, offered: Collection[str], name: str) -> Any:
@@ -22,6 +29,44 @@ def published_name(module: str, offered: Collection[str], name: str) -> Any:
     """
     # Python asks for other names too, at every import of a submodule.
     if name in offered:
-        for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        for entry in entry_points(group=PUBLISHED_NAMES, name=name):
             return entry.load()
     raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
+def adapter_for(app: object) -> EntryPoint:
+    """Return the entry point of the adapter for an application, found by the name of its framework's package.
+
+    Raises:
+        TypeError: no installed adapter knows the framework.
+
+    """
+    adapters = {entry.name: entry for entry in entry_points(group=FRAMEWORKS)}
+    for base in type(app).__mro__:
+        adapter = adapters.get(base.__module__.partition(".")[0])
+        if adapter is not None:
+            return adapter
+    known = ", ".join(sorted(adapters)) or "none"
+    raise TypeError(
+        f"setup_db knows no framework for {type(app).__module__}.{type(app).__qualname__} (adapters found: {known}). "
+        "Pass the application object itself; install an adapter with pip install 'context-async-sqlalchemy[aiohttp]'; "
+        "wrap any other ASGI application by ASGIHTTPDBSessionMiddleware(app, connections=[...]); "
+        f"a third-party adapter registers itself in the entry point group {FRAMEWORKS!r}"
+    )
+
+
+def installed_observers() -> tuple[Observer, ...]:
+    """Make the observers that installed packages offer by entry points, each a callable without arguments.
+
+    The entry points of this distribution are there whether its extras are installed or not: one that cannot be
+    imported is left out.
+    """
+    observers: list[Observer] = []
+    for entry in entry_points(group=OBSERVERS):
+        try:
+            make = entry.load()
+        except ImportError as error:
+            logger.debug("observer %r is left out: %s", entry.name, error)
+        else:
+            observers.append(make())
+    return tuple(observers)

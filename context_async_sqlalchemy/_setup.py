@@ -1,21 +1,19 @@
 """``setup_db``: finds the adapter for the application it is given, by entry points, as SQLAlchemy finds dialects."""
 
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .connect import DBConnect
-from .lifecycle import (
-    DEFAULT_DRAIN_TIMEOUT,
+from ._context.rules import (
     DEFAULT_FINISH_TIMEOUT,
     AfterCommitCallback,
     BeforeCommitCallback,
     CommitRule,
     commits_below_400,
 )
+from ._plugins import adapter_for
+from .connect import DBConnect
+from .lifecycle import DEFAULT_DRAIN_TIMEOUT
 from .observer import Observer
-
-ENTRY_POINT_GROUP = "context_async_sqlalchemy.frameworks"
 
 
 def setup_db(
@@ -56,7 +54,7 @@ def setup_db(
         RuntimeError: the application has started already, or cannot be changed any more.
 
     """
-    _adapter_for(app).load()(
+    adapter_for(app).load()(
         app,
         connections,
         commit_on=commit_on,
@@ -68,19 +66,4 @@ def setup_db(
         leak_threshold=leak_threshold,
         leak_stacks=leak_stacks,
         **framework_options,
-    )
-
-
-def _adapter_for(app: object) -> EntryPoint:
-    adapters = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    for base in type(app).__mro__:
-        adapter = adapters.get(base.__module__.partition(".")[0])
-        if adapter is not None:
-            return adapter
-    known = ", ".join(sorted(adapters)) or "none"
-    raise TypeError(
-        f"setup_db knows no framework for {type(app).__module__}.{type(app).__qualname__} (adapters found: {known}). "
-        "Pass the application object itself; install an adapter with pip install 'context-async-sqlalchemy[aiohttp]'; "
-        "wrap any other ASGI application by ASGIHTTPDBSessionMiddleware(app, connections=[...]); "
-        f"a third-party adapter registers itself in the entry point group {ENTRY_POINT_GROUP!r}"
     )

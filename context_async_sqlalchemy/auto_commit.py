@@ -1,10 +1,10 @@
 """Commit or rollback of all sessions of the current context: for a middleware of one's own."""
 
-from ._context.context import current_context
+from ._context.current import current_context
+from ._context.rules import AfterCommitCallback, BeforeCommitCallback
 from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
-from ._finishing.finish import commit_sessions
+from ._finishing.commit import commit_sessions
 from ._runtime.shield import run_to_end
-from .lifecycle import AfterCommitCallback, BeforeCommitCallback
 
 __all__ = [
     "AfterCommitCallback",
@@ -44,7 +44,7 @@ async def auto_commit_by_status_code(status_code: int, before_commit: BeforeComm
         Exception: what the first failing commit raised; see ``PartialCommitError``.
 
     """
-    if current_context().lifecycle.commit_on(status_code):
+    if current_context().rules.commit_on(status_code):
         await commit_all_sessions(before_commit)
     else:
         await rollback_all_sessions()
@@ -71,7 +71,7 @@ async def rollback_all_sessions() -> None:
     """Roll back all sessions of the context."""
     context = current_context()
     if work := context.transactions():
-        await run_to_end(rollback_sessions(context.lifecycle, work))
+        await run_to_end(rollback_sessions(context.rules, work))
 
 
 async def close_all_sessions() -> None:
@@ -81,6 +81,6 @@ async def close_all_sessions() -> None:
     try:
         for connect, session in list(context.sessions.items()):
             if not close_if_idle(session):
-                await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
+                await run_to_end(close_sessions(context.rules, [(connect, session)]))
     finally:
         context.releasing = None

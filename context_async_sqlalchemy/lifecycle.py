@@ -2,35 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Iterable
+from typing import TypedDict
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from context_async_sqlalchemy._observing.listeners import Audience, Observation, checked_observers, installed_observers
-from context_async_sqlalchemy._runtime.shield import Watch
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.observer import Observer
-
-if TYPE_CHECKING:
-    from context_async_sqlalchemy._context.context import Context
+from ._context.rules import (
+    DEFAULT_FINISH_TIMEOUT,
+    AfterCommitCallback,
+    BeforeCommitCallback,
+    CommitRule,
+    RouteOf,
+    Rules,
+    commits_below_400,
+)
+from ._observing.listeners import Audience, Observation
+from ._plugins import installed_observers
+from .connect import DBConnect
+from .observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
-CommitRule = Callable[[int], bool]
-BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
-AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
-RouteOf = Callable[[Any], str]
-"""Given a framework's request, its route as ``routes.route_name`` makes it."""
-
-DEFAULT_FINISH_TIMEOUT = 10.0
 DEFAULT_DRAIN_TIMEOUT = 15.0
-_FIRST_ERROR_STATUS = 400
-
-
-def commits_below_400(status: int) -> bool:
-    """Tell whether a response with this HTTP status commits: the rule unless ``commit_on`` replaces it."""
-    return status < _FIRST_ERROR_STATUS
 
 
 class LifecycleOptions(TypedDict, total=False):
@@ -46,7 +37,7 @@ class LifecycleOptions(TypedDict, total=False):
     leak_stacks: bool
 
 
-class Lifecycle:
+class Lifecycle(Rules):
     """What ``setup_db`` was told, and the contexts that are open under it.
 
     Args:
@@ -76,37 +67,33 @@ class Lifecycle:
         self,
         connections: Iterable[DBConnect] = (),
         *,
-        commit_on: CommitRule = commits_below_400,
-        before_commit: BeforeCommitCallback | None = None,
-        after_commit: AfterCommitCallback | None = None,
-        finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         observers: Iterable[Observer] | None = None,
         leak_threshold: float | None = None,
         leak_stacks: bool = False,
+        commit_on: CommitRule = commits_below_400,
+        before_commit: BeforeCommitCallback | None = None,
+        after_commit: AfterCommitCallback | None = None,
+        finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
         tracks_contexts: bool = True,
         route_of: RouteOf | None = None,
     ) -> None:
-        if finish_timeout <= 0 or drain_timeout <= 0:
-            raise ValueError(
-                "finish_timeout and drain_timeout are seconds and must be positive: "
-                f"got {finish_timeout!r} and {drain_timeout!r}"
-            )
+        super().__init__(
+            commit_on=commit_on,
+            before_commit=before_commit,
+            after_commit=after_commit,
+            finish_timeout=finish_timeout,
+            tracks_contexts=tracks_contexts,
+            route_of=route_of,
+        )
+        if drain_timeout <= 0:
+            raise ValueError(f"drain_timeout is in seconds and must be positive: got {drain_timeout!r}")
         if leak_threshold is not None and leak_threshold <= 0:
             raise ValueError(f"leak_threshold is in seconds and must be positive: got {leak_threshold!r}")
         self.connections = _checked(connections)
-        self.observers = installed_observers() if observers is None else checked_observers(observers)
-        self.route_of = route_of
+        self.observers = installed_observers() if observers is None else _checked_observers(observers)
         self.observation = Observation(self.observers, leak_threshold, leak_stacks)
-        self.commit_on = commit_on
-        self.before_commit = before_commit
-        self.after_commit = after_commit
-        self.has_commit_hooks = before_commit is not None or after_commit is not None
-        self.finish_timeout = finish_timeout
-        self.commit_watch = Watch(finish_timeout)
         self.drain_timeout = drain_timeout
-        self.tracks_contexts = tracks_contexts
-        self.live: set[Context] = set()
         self.start_observing()
 
     def start_observing(self) -> None:
@@ -171,3 +158,21 @@ def _connection(candidate: object) -> DBConnect:
             "DBConnect.from_url(url), or factories by DBConnect(engine_creator, session_maker_creator, host)"
         )
     return candidate
+
+
+def _checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
+    """Return the observers that ``setup_db`` was given.
+
+    Raises:
+        TypeError: one of them is none.
+
+    """
+    checked: list[Observer] = []
+    for candidate in observers:
+        if not isinstance(candidate, Observer):
+            raise TypeError(
+                f"setup_db(observers=...) takes instances of context_async_sqlalchemy.observer.Observer, got "
+                f"{candidate!r}: derive a class from it, and pass an instance"
+            )
+        checked.append(candidate)
+    return tuple(checked)

@@ -9,8 +9,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from ._context.context import Context, current_context
+from ._context.context import Context
 from ._context.context_session import sync_session_of
+from ._context.current import current_context
 from .auto_commit import commit_all_sessions, rollback_all_sessions
 
 P = ParamSpec("P")
@@ -208,5 +209,5 @@ def _commits(context: Context, result: object) -> bool:
     for name in ("status", "status_code"):
         status: object = getattr(result, name, None)
         if isinstance(status, int) and status in _STATUSES:
-            return context.lifecycle.commit_on(status)
+            return context.rules.commit_on(status)
     return True

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, overload
 
-from ._context.context import Context, current_context, leave_context, open_context
+from ._context.context import Context
+from ._context.current import current_context, leave_context, open_context
 from ._finishing.finish import finish
 from .retry import Retry, may_run_again, pause
 

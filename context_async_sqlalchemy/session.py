@@ -7,10 +7,9 @@ from typing import Literal, get_args
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ._context.context import current_context, get_db_session_from_context
-from ._context.current import current
+from ._context.current import current, current_context
 from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
-from ._finishing.finish import commit_sessions
+from ._finishing.commit import commit_sessions
 from ._runtime.shield import run_to_end
 from .connect import DBConnect
 
@@ -101,16 +100,16 @@ async def commit_db_session(connect: DBConnect) -> None:
         Exception: what the commit raised; the session is rolled back then.
 
     """
-    session = get_db_session_from_context(connect)
+    session = current_context().session(connect)
     if session is not None and session.in_transaction():
         await commit_sessions(current_context(), [(connect, session)])
 
 
 async def rollback_db_session(connect: DBConnect) -> None:
     """Roll the context's session back now, which gives its database connection back to the pool."""
-    session = get_db_session_from_context(connect)
+    session = current_context().session(connect)
     if session is not None and session.in_transaction():
-        await run_to_end(rollback_sessions(current_context().lifecycle, [(connect, session)]))
+        await run_to_end(rollback_sessions(current_context().rules, [(connect, session)]))
 
 
 async def close_db_session(connect: DBConnect) -> None:
@@ -128,7 +127,7 @@ async def close_db_session(connect: DBConnect) -> None:
     context.releasing = "close"
     try:
         if not close_if_idle(session):
-            await run_to_end(close_sessions(context.lifecycle, [(connect, session)]))
+            await run_to_end(close_sessions(context.rules, [(connect, session)]))
     finally:
         context.releasing = None
 

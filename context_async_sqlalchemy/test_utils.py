@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
-from ._context.context import current_context, init_db_session_ctx, put_db_session_to_context, reset_db_session_ctx
+from ._context.current import current_context
 from ._finishing.finish import finish
 from ._shared_connection import TURNS, Turns, turn_taking_session_class
 from .connect import DBConnect
+from .context import init_db_session_ctx, put_db_session_to_context, reset_db_session_ctx
 
 DEFAULT_TURN_TIMEOUT = 30.0
 

@@ -19,8 +19,7 @@ from sanic.exceptions import ServerError
 from sanic.http.constants import Stage
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Context, Lifecycle, finish, release_by_status, route_name
+from context_async_sqlalchemy.adapter_kit import Context, Database, Lifecycle, finish, release_by_status, route_name
 
 AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]
@@ -52,7 +51,7 @@ class RequestContext(Context):
         request: Any = self.owner
         return request is not None and (headers_are_out(request) or request.scheme in _WEBSOCKET_SCHEMES)
 
-    def put(self, connect: DBConnect, session: AsyncSession) -> None:
+    def put(self, connect: Database, session: AsyncSession) -> None:
         """Take a session over; with the first one, watch for the headers."""
         if not self.sessions and self.owner is not None:
             _release_before_headers(self, self.owner)

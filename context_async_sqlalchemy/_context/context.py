@@ -1,44 +1,57 @@
 """The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
 
 import asyncio
-from contextvars import Token
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from context_async_sqlalchemy._finishing.close import Work
-from context_async_sqlalchemy._finishing.finish import finish
-from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.exceptions import (
-    ContextAlreadyInitiatedError,
-    ContextClosedError,
-    ContextNotInitiatedError,
-)
-from context_async_sqlalchemy.lifecycle import Lifecycle
+from context_async_sqlalchemy.exceptions import ContextClosedError
 from context_async_sqlalchemy.observer import ReleaseCause
 
 from .context_session import ContextSession, sync_session_of
-from .current import context_or_none
-from .current import current as _current
+from .rules import Rules
 
-if TYPE_CHECKING:
-    from context_async_sqlalchemy._observing.open_context_record import ObservedContext
 
-__all__ = [
-    "Context",
-    "ContextAlreadyInitiatedError",
-    "ContextClosedError",
-    "ContextNotInitiatedError",
-    "get_db_session_from_context",
-    "init_db_session_ctx",
-    "is_context_initiated",
-    "open_context",
-    "pop_db_session_from_context",
-    "put_db_session_to_context",
-    "reset_db_session_ctx",
-]
+class Database(Protocol):
+    """A database that a context has a session for: a ``DBConnect``."""
+
+    @property
+    def name(self) -> str:
+        """The name of the database in errors and logs."""
+        ...
+
+    def __hash__(self) -> int:
+        """Return the hash by which a context keeps the database's session."""
+        ...
+
+
+class Record(Protocol):
+    """A context's record for observers, as far as the context's end fills it."""
+
+    is_to_commit: bool | None
+
+    @property
+    def route(self) -> str:
+        """The route of the context's request."""
+        ...
+
+    def attempt_failed(self, sqlstate: str, attempt: int, error: BaseException) -> None:
+        """Tell the observers that a part of the context is run again."""
+        ...
+
+    def commit_failed(self, error: BaseException) -> None:
+        """Record that the commit at the end of the context has raised."""
+        ...
+
+    def end(self) -> None:
+        """Complete the record and hand it to the observers."""
+        ...
+
+
+Entry = tuple[Database, AsyncSession]
+Work = list[Entry]
 
 
 class Context:
@@ -48,7 +61,7 @@ class Context:
     task that finishes it (and the commit hooks that run there) may use it.
 
     Args:
-        lifecycle: how it ends.
+        rules: how it ends.
         parent: the open context within which this one was opened, until this one ends.
         owner: what the context was opened for (a framework's request), so that a nested set-up finds it open.
 
@@ -61,36 +74,36 @@ class Context:
         "has_ended",
         "is_open",
         "is_retried",
-        "lifecycle",
         "owner",
         "parent",
         "record",
         "releasing",
         "rollback_only",
+        "rules",
         "sessions",
     )
 
-    def __init__(self, lifecycle: Lifecycle, parent: "Context | None" = None, owner: object = None) -> None:
+    def __init__(self, rules: Rules, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
         # Between the two, what is left to flush and to commit takes its connection.
         self.has_ended = False
         self.owner = owner
-        self.lifecycle = lifecycle
+        self.rules = rules
         self.parent = parent
-        self.sessions: dict[DBConnect, AsyncSession] = {}
+        self.sessions: dict[Database, AsyncSession] = {}
         self.rollback_only = False
         # Something of it is committed, or may be: it cannot be run again.
         self.has_committed = False
         # Whether what runs in it now is run again if the database refuses it.
         self.is_retried = False
         # What observers are told; made at the first checkout, if there is an observer.
-        self.record: ObservedContext | None = None
+        self.record: Record | None = None
         # By what connections are given back at this moment, where their transactions' outcome does not tell.
         self.releasing: ReleaseCause | None = None
         self._finisher: asyncio.Task[object] | None = None
         self._closed: asyncio.Future[None] | None = None
 
-    def session(self, connect: DBConnect) -> AsyncSession | None:
+    def session(self, connect: Database) -> AsyncSession | None:
         """Return the session of a connection, if there is one.
 
         Raises:
@@ -100,7 +113,7 @@ class Context:
         self.require_open()
         return self.sessions.get(connect)
 
-    def put_if_absent(self, connect: DBConnect, session: AsyncSession) -> AsyncSession:
+    def put_if_absent(self, connect: Database, session: AsyncSession) -> AsyncSession:
         """Take a session over unless there is one already; return the one there is then.
 
         Raises:
@@ -113,21 +126,21 @@ class Context:
         self.put(connect, session)
         return session
 
-    def put(self, connect: DBConnect, session: AsyncSession) -> None:
+    def put(self, connect: Database, session: AsyncSession) -> None:
         """Take over a session: from now on the context commits, rolls back and closes it."""
         if not self.is_open:
             self.require_open()
         self.sessions[connect] = session
         if self.is_retried:
             self._watch(session)
-        if self.lifecycle.tracks_contexts:
-            self.lifecycle.live.add(self)
+        if self.rules.tracks_contexts:
+            self.rules.live.add(self)
 
-    def pop(self, connect: DBConnect) -> AsyncSession | None:
+    def pop(self, connect: Database) -> AsyncSession | None:
         """Give a session away: whoever gets it finishes it."""
         session = self.sessions.pop(connect, None)
         if not self.sessions:
-            self.lifecycle.live.discard(self)
+            self.rules.live.discard(self)
         return session
 
     def transactions(self) -> Work:
@@ -191,7 +204,7 @@ class Context:
         self._finisher = None
         if self.sessions:
             self.sessions.clear()
-            self.lifecycle.live.discard(self)
+            self.rules.live.discard(self)
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
@@ -201,127 +214,3 @@ class Context:
         if self._closed is None:
             self._closed = asyncio.get_running_loop().create_future()
         return self._closed
-
-
-# Contexts that the application opens and ends itself are not waited for at a shutdown.
-_own_contexts = Lifecycle(observers=(), tracks_contexts=False)
-
-
-def current_context() -> Context:
-    """Return the current context, open or ended.
-
-    Raises:
-        ContextNotInitiatedError: there is none.
-
-    """
-    context = context_or_none()
-    if context is None:
-        raise ContextNotInitiatedError
-    return context
-
-
-def make_current(context: Context) -> Token[Context | None]:
-    """Make a context the current one, for good in a task whose only work it is; return a token to leave it."""
-    return _current.set(context)
-
-
-def open_context(lifecycle: Lifecycle | None = None) -> tuple[Context, Token[Context | None]]:
-    """Open a context and make it the current one.
-
-    Args:
-        lifecycle: how it ends; by default as the current context would.
-
-    Returns:
-        The context, and the token by which ``leave_context`` makes the previous one current again.
-
-    """
-    parent = context_or_none()
-    if lifecycle is None:
-        lifecycle = _own_contexts if parent is None else parent.lifecycle
-    context = Context(lifecycle, parent)
-    return context, _current.set(context)
-
-
-def leave_context(token: Token[Context | None]) -> None:
-    """Make the previous context current again; unlike ``ContextVar.reset`` this works from any task, repeatedly."""
-    previous = token.old_value
-    _current.set(None if previous is Token.MISSING else previous)
-
-
-def init_db_session_ctx(force: bool = False) -> Token[Context | None]:  # noqa: FBT001, FBT002 - published signature
-    """Open a context: for a middleware of one's own.
-
-    Args:
-        force: open a nested one where a context is open already.
-
-    Returns:
-        The token for :func:`reset_db_session_ctx`.
-
-    Raises:
-        ContextAlreadyInitiatedError: a context is open, and ``force`` is not set.
-
-    """
-    if not force and is_context_initiated():
-        raise ContextAlreadyInitiatedError
-    return open_context()[1]
-
-
-def is_context_initiated() -> bool:
-    """Tell whether a context is open here; one that has ended does not count."""
-    context = context_or_none()
-    return context is not None and context.is_open
-
-
-async def reset_db_session_ctx(
-    token: Token[Context | None],
-    with_close: bool = True,  # noqa: FBT001, FBT002 - published signature
-) -> None:
-    """Leave the context that ``init_db_session_ctx`` opened.
-
-    Args:
-        token: what ``init_db_session_ctx`` returned. It may be used from another task than it was made in.
-        with_close: also close the sessions, rolling back what was not committed.
-
-    """
-    context = _current.get()
-    try:
-        if context is not None:
-            if with_close:
-                await finish(context, commit=None)
-            else:
-                context.end()
-    finally:
-        leave_context(token)
-
-
-def get_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
-    """Return the session that the context has for a connection, or None.
-
-    Raises:
-        ContextNotInitiatedError: no context is open.
-        ContextClosedError: the context has ended.
-
-    """
-    return current_context().session(connect)
-
-
-def put_db_session_to_context(connection: DBConnect, session: AsyncSession) -> None:
-    """Give the context a session for a connection; the context finishes it.
-
-    Raises:
-        ContextNotInitiatedError: no context is open.
-        ContextClosedError: the context has ended.
-
-    """
-    current_context().put(connection, session)
-
-
-def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
-    """Take the session of a connection out of the context; the caller finishes it.
-
-    Returns:
-        The session, or None if there is none, or no context.
-
-    """
-    context = context_or_none()
-    return None if context is None else context.pop(connect)

@@ -1,50 +1,48 @@
 """How the sessions of a context are rolled back and closed, bounded in time, and what becomes of one that cannot be."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection, RootTransaction, Transaction
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from context_async_sqlalchemy._context.context import Database, Entry, Work
 from context_async_sqlalchemy._context.context_session import (
     give_back_what_comes_late,
     held_connections,
     sync_session_of,
 )
-from context_async_sqlalchemy.lifecycle import Lifecycle, logger
+from context_async_sqlalchemy._context.rules import Rules
 
-if TYPE_CHECKING:
-    from context_async_sqlalchemy.connect import DBConnect
+logger = logging.getLogger("context_async_sqlalchemy")
 
-Entry = tuple["DBConnect", AsyncSession]
-Work = list[Entry]
 Held = list[tuple[Connection, Transaction]]
 
 
-async def rollback_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
+async def rollback_sessions(rules: Rules, work: Iterable[Entry]) -> None:
     """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
-    await _end_transactions(lifecycle, work, _roll_back)
+    await _end_transactions(rules, work, _roll_back)
 
 
-async def close_sessions(lifecycle: Lifecycle, work: Iterable[Entry]) -> None:
+async def close_sessions(rules: Rules, work: Iterable[Entry]) -> None:
     """Close sessions, rolling back what is open; if that fails connections are invalidated, which is logged."""
-    await _end_transactions(lifecycle, work, _close)
+    await _end_transactions(rules, work, _close)
 
 
 async def _end_transactions(
-    lifecycle: Lifecycle, work: Iterable[Entry], end: Callable[[AsyncSession, Held], Awaitable[None]]
+    rules: Rules, work: Iterable[Entry], end: Callable[[AsyncSession, Held], Awaitable[None]]
 ) -> None:
     interruption: BaseException | None = None
     for entry in work:
         _, session = entry
         held = held_connections(session)
         try:
-            async with asyncio.timeout(lifecycle.finish_timeout):
+            async with asyncio.timeout(rules.finish_timeout):
                 await end(session, held)
         except BaseException as error:  # noqa: BLE001 - logged; an interruption is raised after the others are ended
-            await _invalidate(lifecycle, entry, held, error)
+            await _invalidate(rules, entry, held, error)
             if not isinstance(error, Exception):
                 interruption = error
     if interruption is not None:
@@ -71,7 +69,7 @@ def _roll_back_on_the_server(held: Held) -> None:
             connection.dialect.do_rollback(connection.connection)
 
 
-async def roll_back_after(failure: BaseException, lifecycle: Lifecycle, work: Work) -> None:
+async def roll_back_after(failure: BaseException, rules: Rules, work: Work) -> None:
     """Roll a session back whose commit has failed, and those that follow it.
 
     SQLAlchemy takes the transaction for ended then, whether it is or not. SQLite's is not: only ``rollback()`` ends
@@ -79,9 +77,9 @@ async def roll_back_after(failure: BaseException, lifecycle: Lifecycle, work: Wo
     connection.
     """
     if isinstance(failure, InterfaceError):
-        await _invalidate(lifecycle, work[0], held_connections(work[0][1]), failure)
+        await _invalidate(rules, work[0], held_connections(work[0][1]), failure)
         work = work[1:]
-    await rollback_sessions(lifecycle, work)
+    await rollback_sessions(rules, work)
 
 
 def close_if_idle(session: AsyncSession) -> bool:
@@ -93,13 +91,13 @@ def close_if_idle(session: AsyncSession) -> bool:
         return False
     try:
         sync_session.close()
-    except Exception:  # noqa: BLE001 - logged: the other sessions, and the response, are to have their end
+    except Exception:
         logger.warning("a session's own close() has raised; it is called once more", exc_info=True)
         return False
     return True
 
 
-async def _invalidate(lifecycle: Lifecycle, entry: Entry, held: Held, error: BaseException) -> None:
+async def _invalidate(rules: Rules, entry: Entry, held: Held, error: BaseException) -> None:
     """Throw away the connections of a session that could not be ended.
 
     A left-over task is in the middle of a statement on one of them, or the server does not answer: a
@@ -111,7 +109,7 @@ async def _invalidate(lifecycle: Lifecycle, entry: Entry, held: Held, error: Bas
         "outlived its request is still using the session, or the database did not answer within %g s",
         connect.name,
         error,
-        lifecycle.finish_timeout,
+        rules.finish_timeout,
     )
     give_back_what_comes_late(session)
     for connection, _ in held:
@@ -119,12 +117,12 @@ async def _invalidate(lifecycle: Lifecycle, entry: Entry, held: Held, error: Bas
             await _attempt(connect, session, connection)
     try:
         await session.invalidate()
-    except Exception:  # noqa: BLE001 - logged; the connections are gone by now, only the session's own state is odd
+    except Exception:
         logger.warning("the session of %r did not close after its invalidation", connect.name, exc_info=True)
 
 
-async def _attempt(connect: "DBConnect", session: AsyncSession, connection: Connection) -> None:
+async def _attempt(connect: Database, session: AsyncSession, connection: Connection) -> None:
     try:
         await session.run_sync(lambda _: connection.invalidate())
-    except Exception:  # noqa: BLE001 - logged; the pool's slot is what the following session.invalidate() is for
+    except Exception:
         logger.warning("a connection of %r could not be invalidated", connect.name, exc_info=True)

@@ -5,14 +5,11 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import ParamSpec, TypeVar
 
 from context_async_sqlalchemy.observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
-
-ENTRY_POINT_GROUP = "context_async_sqlalchemy.observers"
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -70,41 +67,6 @@ class Audience:
         of_kept = [observer for observer in observers if observer.hears_of_kept_only]
         self.kept_checkout_ended = _tell([observer.checkout_ended for observer in of_kept])
         self.kept_context_ended = _tell([observer.context_ended for observer in of_kept])
-
-
-def installed_observers() -> tuple[Observer, ...]:
-    """Make the observers that installed packages offer by entry points, each a callable without arguments.
-
-    The entry points of this distribution are there whether its extras are installed or not: one that cannot be
-    imported is left out.
-    """
-    observers: list[Observer] = []
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            make = entry.load()
-        except ImportError as error:
-            logger.debug("observer %r is left out: %s", entry.name, error)
-        else:
-            observers.append(make())
-    return tuple(observers)
-
-
-def checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
-    """Return the observers that ``setup_db`` was given.
-
-    Raises:
-        TypeError: one of them is none.
-
-    """
-    checked: list[Observer] = []
-    for candidate in observers:
-        if not isinstance(candidate, Observer):
-            raise TypeError(
-                f"setup_db(observers=...) takes instances of context_async_sqlalchemy.observer.Observer, got "
-                f"{candidate!r}: derive a class from it, and pass an instance"
-            )
-        checked.append(candidate)
-    return tuple(checked)
 
 
 def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:

@@ -2,8 +2,8 @@
 
 import logging
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
 
+from context_async_sqlalchemy._context.context import Context
 from context_async_sqlalchemy.observer import (
     HISTORY,
     NO_ROUTE,
@@ -18,9 +18,6 @@ from context_async_sqlalchemy.observer import (
 )
 
 from .listeners import Audience, log_failure
-
-if TYPE_CHECKING:
-    from context_async_sqlalchemy._context.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -53,10 +50,10 @@ class ObservedContext(ContextRecord):
     )
 
     # All attributes in one constructor: a call of the inherited one costs more than they do.
-    def __init__(self, context: "Context", audience: Audience, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
+    def __init__(self, context: Context, audience: Audience, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
         # The route is asked for when it is needed: some frameworks know it only after their middlewares have run.
         self._route = None
-        self._routing = context.lifecycle
+        self._routing = context.rules
         self._request = context.owner
         if context.owner is None:
             self._belong_to_request(context.parent)
@@ -158,11 +155,11 @@ class ObservedContext(ContextRecord):
         if self.keeps_history and audience.kept_context_ended is not None:
             audience.kept_context_ended(self)
 
-    def _belong_to_request(self, around: "Context | None") -> None:
+    def _belong_to_request(self, around: Context | None) -> None:
         """Find what knows the route of a context of no request: the nearest one around that belongs to one."""
         while around is not None:
             if around.owner is not None:
-                self._routing = around.lifecycle
+                self._routing = around.rules
                 self._request = around.owner
                 return
             if around.record is not None:

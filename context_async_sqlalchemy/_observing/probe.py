@@ -7,13 +7,14 @@ import asyncio
 import logging
 import time
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import Pool, QueuePool
 
+from context_async_sqlalchemy._context.context import Context
 from context_async_sqlalchemy._context.current import context_or_none, current
 from context_async_sqlalchemy.observer import (
     CheckoutPath,
@@ -32,9 +33,6 @@ from .open_checkout import OpenCheckout
 from .open_context_record import ObservedContext
 from .pool_hooks import MARK, observed_class
 from .pool_state import read_pool
-
-if TYPE_CHECKING:
-    from context_async_sqlalchemy._context.context import Context
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -149,7 +147,9 @@ class Probe:
         context = current.get() or context_or_none()
         if context is None:
             return None
-        record = context.record
+        # A context knows only the protocol of its record, and a cast would be a call.
+        known: Any = context.record
+        record: ObservedContext | None = known
         if record is None and not context.has_ended:
             audience = self.audience
             record = context.record = ObservedContext(context, audience, perf_counter_ns())
@@ -252,7 +252,7 @@ class Probe:
             self._has_failed = True
             logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
 
-    def _look_for_nesting(self, context: "Context", record: ObservedContext) -> None:
+    def _look_for_nesting(self, context: Context, record: ObservedContext) -> None:
         around: set[int] = set()
         each: Context | None = context
         while each is not None:
@@ -314,7 +314,7 @@ def _difference(some: Audience, others: Audience) -> Audience:
     return Audience([Observation(only)])
 
 
-def _cause(checkout: OpenCheckout, context: "Context | None") -> tuple[ReleaseCause, bool]:
+def _cause(checkout: OpenCheckout, context: Context | None) -> tuple[ReleaseCause, bool]:
     """Tell what gave a connection back, and whether early."""
     is_early = context is not None and context.is_open
     if checkout.is_invalidated:

@@ -4,22 +4,25 @@ An adapter imports this module, the package's root and :mod:`~context_async_sqla
 the library. The names here are public: they follow the same rules for changes as those of the root.
 """
 
-from context_async_sqlalchemy._context.context import (
-    Context,
+from context_async_sqlalchemy._context.context import Context, Database, Work
+from context_async_sqlalchemy._context.current import (
+    context_or_none,
+    current,
     current_context,
+    find_contexts_by,
     leave_context,
     make_current,
     open_context,
 )
-from context_async_sqlalchemy._context.current import context_or_none, current, find_contexts_by
-from context_async_sqlalchemy._finishing.close import Work
+from context_async_sqlalchemy._context.rules import BeforeCommitCallback
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
-from context_async_sqlalchemy.lifecycle import BeforeCommitCallback, Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
 from context_async_sqlalchemy.routes import route_name
 
 __all__ = [
     "BeforeCommitCallback",
     "Context",
+    "Database",
     "Lifecycle",
     "LifecycleOptions",
     "Work",

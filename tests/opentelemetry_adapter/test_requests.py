@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.sampling import DEFAULT_OFF
 from opentelemetry.trace import StatusCode
 
 from context_async_sqlalchemy import DBConnect, commit_db_session, run_in_new_ctx
-from context_async_sqlalchemy._observing.listeners import installed_observers
+from context_async_sqlalchemy._plugins import installed_observers
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use

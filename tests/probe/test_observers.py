@@ -11,8 +11,7 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from context_async_sqlalchemy import Retry, commit_db_session, db_context, run_in_new_ctx, setup_db
-from context_async_sqlalchemy._observing import listeners as audience_module
+from context_async_sqlalchemy import Retry, _plugins, commit_db_session, db_context, run_in_new_ctx, setup_db
 from context_async_sqlalchemy._observing.listeners import Audience, Observation
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
@@ -149,7 +148,7 @@ def test_nothing_is_made_for_a_method_that_nobody_has() -> None:
 
 
 def _entry_point(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name, value, audience_module.ENTRY_POINT_GROUP)
+    return EntryPoint(name, value, _plugins.OBSERVERS)
 
 
 class _Installed(Recorder):
@@ -171,10 +170,10 @@ def test_the_installed_observers_are_the_default(
     ]
 
     def entry_points(group: str) -> list[EntryPoint]:
-        assert group == audience_module.ENTRY_POINT_GROUP
+        assert group == _plugins.OBSERVERS
         return installed
 
-    monkeypatch.setattr(audience_module, "entry_points", entry_points)
+    monkeypatch.setattr(_plugins, "entry_points", entry_points)
     (observer,) = Lifecycle().observers
     assert isinstance(observer, _Installed)
     assert "'extra not installed' is left out" in caplog.text
