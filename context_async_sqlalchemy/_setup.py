@@ -11,8 +11,8 @@ from ._context.rules import (
     commits_below_400,
 )
 from ._plugins import adapter_for
+from .adapter_kit.lifecycle import DEFAULT_DRAIN_TIMEOUT
 from .connect import DBConnect
-from .lifecycle import DEFAULT_DRAIN_TIMEOUT
 from .observer import Observer
 
 

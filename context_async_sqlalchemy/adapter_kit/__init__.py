@@ -16,8 +16,9 @@ from context_async_sqlalchemy._context.current import (
 )
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
-from context_async_sqlalchemy.lifecycle import Lifecycle, LifecycleOptions
-from context_async_sqlalchemy.routes import route_name
+
+from .lifecycle import Lifecycle, LifecycleOptions
+from .routes import route_name
 
 __all__ = [
     "BeforeCommitCallback",

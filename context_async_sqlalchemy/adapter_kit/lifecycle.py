@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable
 from typing import TypedDict
 
-from ._context.rules import (
+from context_async_sqlalchemy._context.rules import (
     DEFAULT_FINISH_TIMEOUT,
     AfterCommitCallback,
     BeforeCommitCallback,
@@ -14,10 +14,10 @@ from ._context.rules import (
     Rules,
     commits_below_400,
 )
-from ._observing.listeners import Audience, Observation
-from ._plugins import installed_observers
-from .connect import DBConnect
-from .observer import Observer
+from context_async_sqlalchemy._observing.listeners import Audience, Observation
+from context_async_sqlalchemy._plugins import installed_observers
+from context_async_sqlalchemy.connect import DBConnect
+from context_async_sqlalchemy.observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
