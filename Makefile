@@ -20,7 +20,7 @@ check: lint types imports test
 
 # The floors of pyproject.toml; the other tests run on the locked, newest versions.
 test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python -m pytest -k "not hypercorn" tests/core tests/conformance tests/aiohttp_adapter tests/sanic_adapter tests/probe
+	$(VENV)-oldest/bin/python -m pytest -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
@@ -34,7 +34,7 @@ imports: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 benchmark: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.request_cpu
+	$(BIN)/python -m tools.benchmarks.request_cpu
 
 # Writes grafana/dashboards/*.json from grafana/builder/.
 dashboards: $(VENV)/.installed
@@ -42,14 +42,14 @@ dashboards: $(VENV)/.installed
 
 # Writes docs/pictures/*.png from a shop in trouble: about four minutes. Node and matplotlib are for this alone.
 pictures: $(VENV)/.pictures
-	PATH="$(abspath $(BIN)):$(abspath $(VENV))/viewer/node_modules/.bin:$$PATH" $(BIN)/python -m pictures
+	PATH="$(abspath $(BIN)):$(abspath $(VENV))/viewer/node_modules/.bin:$$PATH" $(BIN)/python -m tools.pictures
 
 # Versions and hashes for every supported Python; no index is named, so the installer's own is used.
 lock: $(VENV)/.installed
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
 	$(BIN)/uv pip compile --group pyproject.toml:pictures --constraint requirements.lock --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --upgrade --output-file pictures/requirements.lock
+		--generate-hashes --no-header --no-annotate --upgrade --output-file tools/pictures/requirements.lock
 
 # The build backend is locked with the rest, hence no isolated build.
 $(VENV)/.installed: pyproject.toml requirements.lock
@@ -58,10 +58,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.pictures: $(VENV)/.installed pictures/requirements.lock pictures/package-lock.json
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement pictures/requirements.lock
+$(VENV)/.pictures: $(VENV)/.installed tools/pictures/requirements.lock tools/pictures/package-lock.json
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement tools/pictures/requirements.lock
 	mkdir -p $(VENV)/viewer
-	cp pictures/package.json pictures/package-lock.json $(VENV)/viewer
+	cp tools/pictures/package.json tools/pictures/package-lock.json $(VENV)/viewer
 	cd $(VENV)/viewer && PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 
 from context_async_sqlalchemy import DBConnect
-from local_postgres import database_server
 from tests.support.connections import connect_to
 from tests.support.database import Database
+from tools.local_postgres import database_server
 
 
 @pytest.fixture(scope="session")

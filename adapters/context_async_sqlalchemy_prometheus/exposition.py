@@ -1,7 +1,8 @@
 """Rendering a scrape: prometheus-client's encoders, and a quicker one for the metrics that have a series per route.
 
-prometheus-client 0.26 examines every character of the names in each line: 200 routes, of which each has some 100 lines,
-take it 130 ms or more, and 60 ms or more here (``python -m benchmarks.scrape``). The result is the same, byte for byte.
+prometheus-client 0.26 examines every character of the names in each line. For 200 routes, each with some 100 lines,
+it takes 130 ms or more; this module takes 60 ms or more (``python -m tools.benchmarks.scrape``). The result is the
+same, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from context_async_sqlalchemy import DBConnect
 from examples.shop.database import open_database
-from local_postgres import database_server
+from tools.local_postgres import database_server
 
 HOST = "127.0.0.1"
 """Where the shop listens, if it is not told otherwise, and where its load always finds it."""

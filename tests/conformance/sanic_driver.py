@@ -10,8 +10,8 @@ from sanic import Request, Sanic, SanicException, Websocket, response
 from sanic.exceptions import NotFound
 
 from context_async_sqlalchemy import setup_db
+from tests.adapters.sanic.serving import start, stop
 from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup, Stream, WebSocket
-from tests.sanic_adapter.serving import start, stop
 
 AnyRequest = Request[Any, Any]
 

@@ -13,7 +13,7 @@ DASHBOARDS = sorted((FOLDER / "dashboards").glob("*.json"))
 ALERTS = sorted((FOLDER / "alerts").glob("*.yaml"))
 ALERT_TESTS = sorted((FOLDER / "alerts" / "tests").glob("*.yaml"))
 PROMETHEUS_CONFIG = FOLDER / "prometheus.yml"
-GOLDEN = Path(__file__).parents[1] / "prometheus_adapter" / "golden.openmetrics.txt"
+GOLDEN = Path(__file__).parents[1] / "adapters" / "prometheus" / "golden.openmetrics.txt"
 
 Json = dict[str, Any]
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import pytest
 
 from grafana.variables import substituted
-from pictures.dashboard import overview
 from tests.grafana import shipped
 from tests.grafana.prometheus import SCRAPE_SECONDS, Prometheus, running
 from tests.grafana.shipped import Json, Target
 from tests.grafana.troubled import Trouble
 from tests.support.database import Database
+from tools.pictures.dashboard import overview
 
 _EXEMPLARS = [target for target in shipped.targets() if target.query["exemplar"]]
 

@@ -1,0 +1,94 @@
+"""Streams that Sanic sends after the handler has returned, and files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sanic import Request, response
+from sanic.response import ResponseStream
+from sqlalchemy import text
+
+from context_async_sqlalchemy import DBConnect, db_session, setup_db
+from tests.adapters.sanic.serving import serving
+from tests.conformance.statements import run, write
+from tests.support.connections import in_use
+from tests.support.database import FAILING_COMMIT, Database
+
+AnyRequest = Request[Any, Any]
+
+
+async def test_the_function_of_a_response_stream_shares_the_session_of_its_handler(
+    app: Any, connection: DBConnect, database: Database
+) -> None:
+    held: list[int] = []
+    committed: list[list[str]] = []
+
+    async def handler(_request: AnyRequest) -> ResponseStream:
+        await write(connection, "by the handler")
+        session = await db_session(connection)
+
+        async def send(stream: Any) -> None:
+            await write(connection, "before the headers")
+            await stream.write("started ")
+            held.append(in_use(connection))
+            committed.append(await database.notes())
+            assert await db_session(connection) is session
+            await write(connection, "after the headers")
+            await stream.write("done")
+
+        return ResponseStream(send)
+
+    app.add_route(handler, "/")
+    setup_db(app, [connection])
+    async with serving(app) as answers:
+        assert await answers("/") == (200, "started done")
+        assert in_use(connection) == 0
+    assert held == [0]
+    assert committed == [["before the headers", "by the handler"]]
+    assert await database.notes() == ["after the headers", "before the headers", "by the handler"]
+
+
+@pytest.mark.parametrize("kind", ["file", "file_stream"])
+async def test_a_file_is_sent_after_the_commit(
+    app: Any, connection: DBConnect, database: Database, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("content")
+    send: Any = {"file": response.file, "file_stream": response.file_stream}[kind]
+
+    async def downloaded(_request: AnyRequest) -> Any:
+        await write(connection, "downloaded")
+        return await send(path)
+
+    async def failing(_request: AnyRequest) -> Any:
+        await run(connection, FAILING_COMMIT)
+        return await send(path)
+
+    app.add_route(downloaded, "/downloaded")
+    app.add_route(failing, "/failing")
+    setup_db(app, [connection])
+    async with serving(app) as answers:
+        assert await answers("/downloaded") == (200, "content")
+        assert await database.notes() == ["downloaded"]
+        assert in_use(connection) == 0
+        assert (await answers("/failing"))[0] == 500
+        assert in_use(connection) == 0
+    assert await database.notes("unique_notes") == []
+
+
+async def test_a_handler_may_work_on_after_the_end_of_its_stream(
+    app: Any, connection: DBConnect, database: Database
+) -> None:
+    async def handler(request: Any) -> None:
+        stream = await request.respond()
+        await stream.send("sent")
+        await stream.eof()
+        session = await db_session(connection)
+        await session.execute(text("INSERT INTO notes (body) VALUES ('after the end')"))
+
+    app.add_route(handler, "/")
+    setup_db(app, [connection])
+    async with serving(app) as answers:
+        for _ in range(2):
+            assert await answers("/") == (200, "sent")
+    assert await database.notes() == ["after the end"] * 2

@@ -1,0 +1,1 @@
+"""Tools of this repository: the servers of tests and demo, benchmarks, the pictures of the documentation."""

@@ -1,0 +1,169 @@
+"""The service that is measured: the same handlers, by hand or through the library."""
+
+import argparse
+import asyncio
+import gc
+import os
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from sqlalchemy import Column, Integer, MetaData, String, Table, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from context_async_sqlalchemy import DBConnect, db_session, setup_db
+from context_async_sqlalchemy.adapter_kit import Context
+from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
+from tools.benchmarks.tracing import server_span, tracer_provider
+
+metadata = MetaData()
+items = Table("benchmark_items", metadata, Column("id", Integer, primary_key=True), Column("name", String(50)))
+
+FIRST = select(items.c.id, items.c.name).where(items.c.id == 1)
+SECOND = select(items.c.id, items.c.name).where(items.c.id == 2)
+
+POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 0}
+
+
+async def nothing(_request: web.Request) -> web.Response:
+    """Answer without the database."""
+    return web.Response(text="nothing")
+
+
+def bare(_url: str) -> web.Application:
+    """Serve without any middleware."""
+    app = web.Application()
+    app.router.add_get("/nothing", nothing)
+    return app
+
+
+def by_hand(url: str) -> web.Application:
+    """Serve with the transaction written out in the handler."""
+    engine = create_async_engine(url, **POOL)
+    maker = async_sessionmaker(engine, expire_on_commit=False)
+
+    async def two_selects(_request: web.Request) -> web.Response:
+        async with maker() as session, session.begin():
+            first = (await session.execute(FIRST)).one()
+            second = (await session.execute(SECOND)).one()
+        return web.json_response([first.name, second.name])
+
+    async def dispose(_app: web.Application) -> None:
+        await engine.dispose()
+
+    app = web.Application()
+    app.router.add_get("/two-selects", two_selects)
+    app.on_cleanup.append(dispose)
+    return app
+
+
+def by_library(url: str, *middlewares: Middleware, **options: Any) -> web.Application:
+    """Serve through the library, inside of middlewares."""
+    connection = DBConnect.from_url(url, name="main", **POOL)
+
+    async def two_selects(_request: web.Request) -> web.Response:
+        session = await db_session(connection)
+        first = (await session.execute(FIRST)).one()
+        second = (await session.execute(SECOND)).one()
+        return web.json_response([first.name, second.name])
+
+    app = web.Application(middlewares=middlewares)
+    app.router.add_get("/two-selects", two_selects)
+    app.router.add_get("/nothing", nothing)
+    setup_db(app, [connection], position=len(middlewares), **options)
+    return app
+
+
+def traced(url: str, *, is_sampled: bool, has_session_spans: bool) -> web.Application:
+    """Serve through the library, in a server span; with the session's spans below it, or without.
+
+    Without them the connections are observed too, as they are for metrics.
+    """
+    provider = tracer_provider(is_sampled=is_sampled)
+    observers = [OpenTelemetryObserver(tracer_provider=provider) if has_session_spans else Observer()]
+    return by_library(url, server_span(provider), observers=observers)
+
+
+async def _cpu_time(_request: web.Request) -> web.Response:
+    """Answer with the CPU time of this process in nanoseconds."""
+    return web.Response(text=str(time.process_time_ns()))
+
+
+async def _live_objects(_request: web.Request) -> web.Response:
+    """Answer with the number of contexts, sessions and tasks that are alive."""
+    gc.collect()
+    alive = gc.get_objects()
+    counts = {
+        "contexts": sum(isinstance(thing, Context) for thing in alive),
+        "sessions": sum(isinstance(thing, AsyncSession) for thing in alive),
+        "tasks": len(asyncio.all_tasks()),
+    }
+    return web.json_response(counts)
+
+
+def control(_url: str) -> web.Application:
+    """Serve what the measuring side asks for."""
+    app = web.Application()
+    app.router.add_get("/cpu-time", _cpu_time)
+    app.router.add_get("/live-objects", _live_objects)
+    return app
+
+
+APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
+    "bare": bare,
+    "by_hand": by_hand,
+    "unobserved": partial(by_library, observers=()),
+    "measured": by_library,
+    "server_span": partial(traced, is_sampled=True, has_session_spans=False),
+    "all_spans": partial(traced, is_sampled=True, has_session_spans=True),
+    "unsampled": partial(traced, is_sampled=False, has_session_spans=False),
+    "all_unsampled": partial(traced, is_sampled=False, has_session_spans=True),
+}
+
+
+async def fill(url: str) -> None:
+    """Make the table, with its two rows."""
+    engine: AsyncEngine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+        await connection.execute(items.insert(), [{"id": number, "name": f"item {number}"} for number in (1, 2)])
+    await engine.dispose()
+
+
+async def _serve(url: str, application: str, stop: Callable[[], Awaitable[None]]) -> None:
+    await fill(url)
+    runners: list[web.AppRunner] = []
+    for name, make in (("control", control), (application, APPLICATIONS[application])):
+        runner = web.AppRunner(make(url), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        runners.append(runner)
+        print(name, runner.addresses[0][1], flush=True)
+    print("ready", flush=True)
+    await stop()
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def _until_input_ends() -> None:
+    """Serve until the measuring side goes away."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(0, lambda: ended.set() if not os.read(0, 1) else None)
+    await ended.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--core", type=int)
+    parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
+    arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
+    asyncio.run(_serve(arguments.url, arguments.application, _until_input_ends))
