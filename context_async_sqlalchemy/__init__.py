@@ -27,6 +27,7 @@ from .exceptions import (
     ContextAlreadyInitiatedError,
     ContextClosedError,
     ContextNotInitiatedError,
+    FailedTransactionError,
     PartialCommitError,
 )
 from .retry import Retry, is_retryable, retried
@@ -50,6 +51,7 @@ __all__ = [
     "ContextClosedError",
     "ContextNotInitiatedError",
     "DBConnect",
+    "FailedTransactionError",
     "PartialCommitError",
     "Retry",
     "atomic_db_session",

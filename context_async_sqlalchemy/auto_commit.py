@@ -71,7 +71,7 @@ async def rollback_all_sessions() -> None:
     """Roll back all sessions of the context."""
     context = current_context()
     if work := context.transactions():
-        await run_to_end(rollback_sessions(context.rules, work))
+        await run_to_end(rollback_sessions(context, work))
 
 
 async def close_all_sessions() -> None:
@@ -81,6 +81,6 @@ async def close_all_sessions() -> None:
     try:
         for connect, session in list(context.sessions.items()):
             if not close_if_idle(session):
-                await run_to_end(close_sessions(context.rules, [(connect, session)]))
+                await run_to_end(close_sessions(context, [(connect, session)]))
     finally:
         context.releasing = None

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from ._context.context_session import context_session_maker
 from ._engine_disposal import retire, revive
+from ._failed_transactions import refuse_failed_commits
 from ._observing import Probe
 from ._observing.listeners import Audience, Observation
 
@@ -216,6 +217,7 @@ class DBConnect:
         if engine is not self._engine:
             self._probe = None
             revive(engine)
+            refuse_failed_commits(engine.sync_engine)
         self._engine, self._session_maker, self.host = engine, maker, host
         self.make_context_session = None
         self._renew_probe()

@@ -58,6 +58,29 @@ class CommitTimeoutError(TimeoutError):
         )
 
 
+class FailedTransactionError(Exception):
+    """Raised by a commit whose transaction had failed before: PostgreSQL answers such a COMMIT by a ROLLBACK.
+
+    A statement had raised, and the code went on without a rollback. Nothing of the transaction has been written.
+
+    Attributes:
+        error_name: name of the driver's exception by which the transaction failed.
+
+    """
+
+    def __init__(self, error_name: str) -> None:
+        self.error_name = error_name
+        super().__init__(
+            f"the transaction had failed before its COMMIT: a statement raised {error_name}, and the code went on. "
+            "PostgreSQL rolls such a transaction back, so nothing of it was written. Let the exception out, or run a "
+            "statement that may fail in a SAVEPOINT: async with session.begin_nested(): ..."
+        )
+
+    def __reduce__(self) -> tuple[type["FailedTransactionError"], tuple[str]]:
+        """Pickle by the constructor's argument; the message is made from it."""
+        return type(self), (self.error_name,)
+
+
 class PartialCommitError(Exception):
     """Raised when a context with several connections committed some of them, and then one failed.
 

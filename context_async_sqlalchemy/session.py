@@ -109,7 +109,7 @@ async def rollback_db_session(connect: DBConnect) -> None:
     """Roll the context's session back now, which gives its database connection back to the pool."""
     session = current_context().session(connect)
     if session is not None and session.in_transaction():
-        await run_to_end(rollback_sessions(current_context().rules, [(connect, session)]))
+        await run_to_end(rollback_sessions(current_context(), [(connect, session)]))
 
 
 async def close_db_session(connect: DBConnect) -> None:
@@ -127,7 +127,7 @@ async def close_db_session(connect: DBConnect) -> None:
     context.releasing = "close"
     try:
         if not close_if_idle(session):
-            await run_to_end(close_sessions(context.rules, [(connect, session)]))
+            await run_to_end(close_sessions(context, [(connect, session)]))
     finally:
         context.releasing = None
 

@@ -158,7 +158,7 @@ class Context:
         """Whether a part of the response has been sent; a context that belongs to no request has none."""
         return False
 
-    def note_commit(self) -> None:
+    def mark_committed(self) -> None:
         """Take down that something of it is committed, or may be; it is also a part of what is retried around it."""
         self.has_committed = True
         around = self.parent
@@ -181,14 +181,14 @@ class Context:
     def _session_committed(self, session: Session) -> None:
         # SQLAlchemy says so of a SAVEPOINT too.
         if not session.in_nested_transaction():
-            self.note_commit()
+            self.mark_committed()
 
     def require_open(self) -> None:
         """Raise ContextClosedError if the context has ended, or is ended now by another task."""
         if not self.is_open and (self._finisher is None or asyncio.current_task() is not self._finisher):
             raise ContextClosedError
 
-    def adopt_finisher(self) -> None:
+    def allow_current_task(self) -> None:
         """Let the current task use the context while it finishes it: commit hooks call ``db_session`` too."""
         self._finisher = asyncio.current_task()
 

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
 from context_async_sqlalchemy.exceptions import ContextClosedError
 
+from .streams import Streams
+
 
 def _is_sqlalchemys(commit: object) -> bool:
     """Whether a commit does what ``ContextSession.commit`` does in its place, and nothing else.
@@ -31,7 +33,7 @@ _COMMIT = AsyncSession.commit if _is_sqlalchemys(AsyncSession.commit) else None
 class ContextSession(AsyncSession):
     """An AsyncSession that knows whether a server-side cursor of it is being read."""
 
-    _streams: list[AsyncResult[Any]] | None = None
+    _streams: Streams | None = None
 
     async def commit(self) -> None:
         """Commit as SQLAlchemy does, in a greenlet that was kept."""
@@ -42,21 +44,16 @@ class ContextSession(AsyncSession):
             await super().commit()
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """Execute and stream as SQLAlchemy does, and remember the result (``stream_scalars`` calls this)."""
+        """Execute and stream as SQLAlchemy does, and follow the result (``stream_scalars`` calls this)."""
         result = await super().stream(*args, **kwargs)
         if self._streams is None:
-            self._streams = []
-        self._streams.append(result)
-        return result
+            self._streams = Streams()
+        return self._streams.follow(result, self.sync_session.get_transaction())
 
     @property
     def is_streaming(self) -> bool:
         """Whether a server-side cursor is being read: a commit would destroy it under its reader."""
-        if self._streams is None:
-            return False
-        # `closed` does not tell a result that was read to its end; on all Result classes `_soft_closed` does.
-        self._streams = [result for result in self._streams if not result._soft_closed]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return bool(self._streams) and self.in_transaction()
+        return self._streams is not None and self._streams.are_read_in(self.sync_session.get_transaction())
 
 
 @cache

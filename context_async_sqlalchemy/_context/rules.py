@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy._runtime.shield import Watch
-
 CommitRule = Callable[[int], bool]
 BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
 AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
@@ -41,8 +39,8 @@ class Rules:
             prevents the commit.
         after_commit: awaited with the session after each such commit. The data is committed by then: an
             exception does not take it back, it only becomes the request's error.
-        finish_timeout: seconds that a commit (hooks included) or a close may take before the connection is
-            invalidated.
+        finish_timeout: seconds that a COMMIT, a ROLLBACK or a close may take before the connection is invalidated.
+            It does not bound the wait for a connection, which ``pool_timeout`` bounds.
         tracks_contexts: keep the open contexts in ``live``, so that a shutdown can wait for them.
         route_of: given the request that a context was opened for, its route: the adapter's, not the user's.
 
@@ -68,7 +66,6 @@ class Rules:
         self.after_commit = after_commit
         self.has_commit_hooks = before_commit is not None or after_commit is not None
         self.finish_timeout = finish_timeout
-        self.commit_watch = Watch(finish_timeout)
         self.tracks_contexts = tracks_contexts
         self.live: set[Ending] = set()
         self.route_of = route_of

@@ -1,48 +1,47 @@
-"""How the sessions of a context are rolled back and closed, bounded in time, and what becomes of one that cannot be."""
+"""Rolls sessions back and closes them, bounded in time. A session that cannot be ended loses its connections."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from sqlalchemy.engine import Connection, RootTransaction, Transaction
-from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import IllegalStateChangeError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy._context.context import Database, Entry, Work
+from context_async_sqlalchemy._context.context import Context, Database, Entry, Work
 from context_async_sqlalchemy._context.context_session import (
     give_back_what_comes_late,
     held_connections,
     sync_session_of,
 )
-from context_async_sqlalchemy._context.rules import Rules
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
 Held = list[tuple[Connection, Transaction]]
 
 
-async def rollback_sessions(rules: Rules, work: Iterable[Entry]) -> None:
-    """Roll sessions back; one that cannot be has its connections invalidated, which is logged."""
-    await _end_transactions(rules, work, _roll_back)
+async def rollback_sessions(context: Context, work: Iterable[Entry]) -> None:
+    """Roll sessions back. A session that cannot be rolled back loses its connections, and a log says so."""
+    await _end_transactions(context, work, _roll_back)
 
 
-async def close_sessions(rules: Rules, work: Iterable[Entry]) -> None:
-    """Close sessions, rolling back what is open; if that fails connections are invalidated, which is logged."""
-    await _end_transactions(rules, work, _close)
+async def close_sessions(context: Context, work: Iterable[Entry]) -> None:
+    """Close sessions and roll their transactions back. A session that cannot be closed loses its connections."""
+    await _end_transactions(context, work, _close)
 
 
 async def _end_transactions(
-    rules: Rules, work: Iterable[Entry], end: Callable[[AsyncSession, Held], Awaitable[None]]
+    context: Context, work: Iterable[Entry], end: Callable[[AsyncSession, Held], Awaitable[None]]
 ) -> None:
     interruption: BaseException | None = None
     for entry in work:
         _, session = entry
         held = held_connections(session)
         try:
-            async with asyncio.timeout(rules.finish_timeout):
+            async with asyncio.timeout(context.rules.finish_timeout):
                 await end(session, held)
         except BaseException as error:  # noqa: BLE001 - logged; an interruption is raised after the others are ended
-            await _invalidate(rules, entry, held, error)
+            await _invalidate(context, entry, held, error)
             if not isinstance(error, Exception):
                 interruption = error
     if interruption is not None:
@@ -63,27 +62,39 @@ async def _roll_back(session: AsyncSession, held: Held) -> None:
 
 def _roll_back_on_the_server(held: Held) -> None:
     for connection, transaction in held:
-        # Not what is nested in somebody else's transaction; and by the dialect, as Transaction.rollback() would make
+        # Not a transaction that is nested in somebody else's. By the dialect, because Transaction.rollback() would make
         # Session.rollback() warn.
-        if type(transaction) is RootTransaction and transaction.is_active:
-            connection.dialect.do_rollback(connection.connection)
+        if type(transaction) is RootTransaction and transaction.is_active and not connection.invalidated:
+            dialect, pooled = connection.dialect, connection.connection
+            try:
+                dialect.do_rollback(pooled)
+            except dialect.loaded_dbapi.Error as error:
+                if not dialect.is_disconnect(error, pooled.dbapi_connection, None):
+                    raise
+                # The server has ended the transaction together with the connection.
+                connection.invalidate(error)
 
 
-async def roll_back_after(failure: BaseException, rules: Rules, work: Work) -> None:
+async def roll_back_after(failure: BaseException, context: Context, work: Work) -> None:
     """Roll a session back whose commit has failed, and those that follow it.
 
-    SQLAlchemy takes the transaction for ended then, whether it is or not. SQLite's is not: only ``rollback()`` ends
-    it, ``close()`` would return the connection with it. And if the driver has refused, another task may be using the
-    connection.
+    SQLAlchemy treats the transaction as ended after a failed commit. On SQLite it is still open: ``close()`` would
+    return the connection with it, so it is rolled back. If the driver has refused to work (an InterfaceError), another
+    task may be using the connection, so that it is invalidated.
     """
-    if isinstance(failure, InterfaceError):
-        await _invalidate(rules, work[0], held_connections(work[0][1]), failure)
+    if isinstance(failure, InterfaceError) and not failure.connection_invalidated:
+        await _invalidate(context, work[0], held_connections(work[0][1]), failure)
         work = work[1:]
-    await rollback_sessions(rules, work)
+    await rollback_sessions(context, work)
 
 
 def close_if_idle(session: AsyncSession) -> bool:
-    """Close a session that is in no transaction: that needs no I/O, so no task. False: it is in one, or has raised."""
+    """Close a session that is in no transaction, which needs no I/O, so no task.
+
+    Returns:
+        False if the session is in a transaction, or its ``close()`` has raised.
+
+    """
     if session.in_transaction():
         return False
     sync_session = sync_session_of(session)
@@ -97,32 +108,46 @@ def close_if_idle(session: AsyncSession) -> bool:
     return True
 
 
-async def _invalidate(rules: Rules, entry: Entry, held: Held, error: BaseException) -> None:
+async def _invalidate(context: Context, entry: Entry, held: Held, error: BaseException) -> None:
     """Throw away the connections of a session that could not be ended.
 
-    A left-over task is in the middle of a statement on one of them, or the server does not answer: a
-    connection that went back to the pool in that state would fail the next request.
+    A connection that went back to the pool in the middle of a statement would fail the next request.
     """
-    connect, session = entry
+    database, session = entry
     logger.error(
-        "the session of %r could not be ended (%r): its connection is invalidated. Either a task that "
-        "outlived its request is still using the session, or the database did not answer within %g s",
-        connect.name,
+        "the session of %r could not be ended (%r): its connection is invalidated. %s",
+        database.name,
         error,
-        rules.finish_timeout,
+        _explanation(error, context),
     )
-    give_back_what_comes_late(session)
+    if not context.is_open:
+        give_back_what_comes_late(session)
     for connection, _ in held:
         if not connection.closed and not connection.invalidated:
-            await _attempt(connect, session, connection)
+            await _attempt(database, session, connection)
     try:
         await session.invalidate()
     except Exception:
-        logger.warning("the session of %r did not close after its invalidation", connect.name, exc_info=True)
+        logger.warning("the session of %r did not close after its invalidation", database.name, exc_info=True)
 
 
-async def _attempt(connect: Database, session: AsyncSession, connection: Connection) -> None:
+def _explanation(error: BaseException, context: Context) -> str:
+    if isinstance(error, TimeoutError):
+        return (
+            f"The database did not answer within {context.rules.finish_timeout:g} s (setup_db(finish_timeout=...)): "
+            "look for a lost network path or an overloaded server"
+        )
+    if isinstance(error, IllegalStateChangeError | InterfaceError):
+        return (
+            "Another task is using the session at this moment, and a session serves one task at a time: tasks of one "
+            "asyncio.gather share it, or a task has outlived its request. Give each task a session of its own: "
+            "run_in_new_ctx(function, ...)"
+        )
+    return "The next transaction takes another connection"
+
+
+async def _attempt(database: Database, session: AsyncSession, connection: Connection) -> None:
     try:
         await session.run_sync(lambda _: connection.invalidate())
     except Exception:
-        logger.warning("a connection of %r could not be invalidated", connect.name, exc_info=True)
+        logger.warning("a connection of %r could not be invalidated", database.name, exc_info=True)

@@ -1,90 +1,114 @@
-"""Committing sessions one after another; when one fails, it and those after it are rolled back."""
+"""Commits sessions one after another. When one fails, it and those after it are rolled back.
 
-from collections.abc import Awaitable
-from typing import NoReturn
+First the hooks and the flushes run in the caller's own task. There connections are checked out and statements are
+executed, so time-outs act as anywhere else, and a cancellation means that everything is rolled back. Then the COMMITs
+alone run in a task that no cancellation reaches.
+"""
+
+import asyncio
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy._context.context import Context, Work
-from context_async_sqlalchemy._context.context_session import ContextSession
+from context_async_sqlalchemy._context.context import Context, Database, Work
+from context_async_sqlalchemy._context.context_session import sync_session_of
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback
-from context_async_sqlalchemy._runtime.shield import Completion, run_to_end
-from context_async_sqlalchemy.exceptions import CommitTimeoutError, PartialCommitError
+from context_async_sqlalchemy._runtime.shield import run_to_end
+from context_async_sqlalchemy.exceptions import CommitTimeoutError, FailedTransactionError, PartialCommitError
 
-from .close import roll_back_after
-
-_PLAIN_COMMITS = (ContextSession.commit, AsyncSession.commit)
+from .close import roll_back_after, rollback_sessions
 
 
-def commit_sessions(context: Context, work: Work, before_commit: BeforeCommitCallback | None = None) -> Awaitable[None]:
-    """Commit sessions one after another, to the end; when one fails, roll it and those after it back.
+async def commit_sessions(context: Context, work: Work, before_commit: BeforeCommitCallback | None = None) -> None:
+    """Commit sessions, in order.
 
     Args:
-        context: whose sessions they are.
-        work: the sessions, in order.
-        before_commit: in place of the application's own.
+        context: the context of the sessions.
+        work: the sessions.
+        before_commit: awaited with each session before the first COMMIT, in place of the application's own.
 
     Raises:
-        Exception: see :func:`finish`.
+        asyncio.CancelledError: the caller was cancelled. Before the first COMMIT everything is rolled back; from then
+            on all COMMITs have ended.
+        Exception: a hook, a flush or the first COMMIT raised it; everything is rolled back.
+        CommitTimeoutError: the first COMMIT did not end within ``finish_timeout``.
+        PartialCommitError: a later COMMIT failed.
 
     """
-    completion = Completion()
     before_commit = before_commit or context.rules.before_commit
-    commits = _commit_each(completion, context, work, before_commit)
-    if before_commit is not None or context.rules.has_commit_hooks:
-        return completion.run_in_task(commits)
-    for _, session in work:
-        # An application's own class may use asyncio.timeout; a stand-in may do anything.
-        if getattr(type(session), "commit", None) not in _PLAIN_COMMITS:
-            return completion.run_in_task(commits)
-    return completion.run(commits)
-
-
-async def _commit_each(
-    completion: Completion, context: Context, work: Work, before_commit: BeforeCommitCallback | None
-) -> None:
-    rules = context.rules
-    if rules.has_commit_hooks:
-        context.adopt_finisher()
-    for position, (_, session) in enumerate(work):
-        completion.is_interrupted = has_begun = False
-        rules.commit_watch.enter(completion)
-        try:
-            if before_commit is not None:
+    try:
+        if before_commit is not None:
+            context.allow_current_task()
+            for _, session in work:
                 await before_commit(session)
-            has_begun = True
+        for _, session in work:
+            if _has_changes(session):
+                await session.flush()
+    except BaseException:
+        await run_to_end(rollback_sessions(context, work))
+        raise
+    await run_to_end(_commit_each(context, work))
+
+
+def _has_changes(session: AsyncSession) -> bool:
+    sync_session = sync_session_of(session)
+    # The public flush() asks this too, but in a greenlet of its own.
+    return sync_session is not None and not sync_session._is_clean()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def _commit_each(context: Context, work: Work) -> None:
+    names = [database.name for database, _ in work]
+    for position, (database, session) in enumerate(work):
+        try:
+            await _commit(context, database, session)
+        except BaseException as failure:
+            await roll_back_after(failure, context, work[position:])
+            if position > 0:
+                raise PartialCommitError(names[:position], names[position], names[position + 1 :]) from failure
+            raise
+    if context.rules.after_commit is not None:
+        await _run_after_commit_hooks(context, work)
+
+
+async def _commit(context: Context, database: Database, session: AsyncSession) -> None:
+    limit = asyncio.timeout(context.rules.finish_timeout)
+    try:
+        async with limit:
             await session.commit()
-            context.note_commit()
-            if rules.after_commit is not None:
-                await rules.after_commit(session)
+    except BaseException as failure:
+        if _may_have_taken_effect(failure):
+            context.mark_committed()
+        if limit.expired():
+            raise CommitTimeoutError(database.name, context.rules.finish_timeout) from failure
+        raise
+    context.mark_committed()
+
+
+def _may_have_taken_effect(failure: BaseException) -> bool:
+    """Return whether a failed COMMIT may have taken effect: unless the server has refused it."""
+    if isinstance(failure, FailedTransactionError):
+        return False
+    return not isinstance(failure, DBAPIError) or failure.connection_invalidated
+
+
+async def _run_after_commit_hooks(context: Context, work: Work) -> None:
+    after_commit = context.rules.after_commit
+    if after_commit is None:
+        return
+    context.allow_current_task()
+    limit = asyncio.timeout(context.rules.finish_timeout)
+    try:
+        async with limit:
+            for _, session in work:
+                await after_commit(session)
                 if session.in_transaction():
-                    # The hook has used the session: end its transaction too, or it would keep the connection.
+                    # The hook has used the session. Its transaction would keep the connection.
                     await session.commit()
-        except BaseException as failure:  # noqa: BLE001 - raised there
-            rules.commit_watch.leave(completion)
-            if has_begun:
-                note_unless_refused(context, failure)
-            await roll_back_and_raise(completion, context, work, position, failure)
-        rules.commit_watch.leave(completion)
-
-
-def note_unless_refused(context: Context, failure: BaseException) -> None:
-    """Take down that a COMMIT may have taken effect, unless the server has answered."""
-    if not isinstance(failure, DBAPIError) or failure.connection_invalidated:
-        context.note_commit()
-
-
-async def roll_back_and_raise(
-    completion: Completion, context: Context, work: Work, position: int, failure: BaseException
-) -> NoReturn:
-    """Roll back the session whose commit has failed, and those after it; raise what the application is told."""
-    rules = context.rules
-    names = [connect.name for connect, _ in work]
-    error = CommitTimeoutError(names[position], rules.finish_timeout) if completion.is_interrupted else failure
-    await run_to_end(roll_back_after(failure, rules, work[position:]))
-    if position > 0:
-        raise PartialCommitError(names[:position], names[position], names[position + 1 :]) from error
-    if error is failure:
-        raise failure
-    raise error from failure
+    except BaseException as failure:
+        await rollback_sessions(context, [entry for entry in work if entry[1].in_transaction()])
+        if limit.expired():
+            raise TimeoutError(
+                f"the after_commit hook did not end within {context.rules.finish_timeout:g} s and was cancelled; the "
+                "data is committed. Do slow work in a job of its own; setup_db(finish_timeout=...) allows more time"
+            ) from failure
+        raise

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from context_async_sqlalchemy import DBConnect, commit_db_session, db_context, db_session
+from context_async_sqlalchemy import DBConnect, db_context, db_session
 from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to
@@ -30,8 +30,9 @@ _who: ContextVar[str] = ContextVar("who")
 async def _commit(connection: DBConnect, listen: Callable[[Session], object]) -> None:
     async with db_context():
         await run(connection, "SELECT 1")
-        event.listen((await db_session(connection)).sync_session, "after_commit", listen)
-        await commit_db_session(connection)
+        session = await db_session(connection)
+        event.listen(session.sync_session, "after_commit", listen)
+        await session.commit()
 
 
 async def test_one_greenlet_serves_commits_one_after_another(database: Database) -> None:

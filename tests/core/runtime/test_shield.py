@@ -1,27 +1,13 @@
 """Running to the end, however often the caller is cancelled."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable
 
 import anyio
 import pytest
 
-from context_async_sqlalchemy._runtime.shield import Completion, run_to_end
+from context_async_sqlalchemy._runtime.shield import run_to_end
 from tests.support.waiting import turns
-
-RunToEnd = Callable[[Coroutine[Any, Any, str]], Awaitable[str]]
-
-
-async def _in_the_callers_task(coroutine: Coroutine[Any, Any, str]) -> str:
-    return await Completion().run(coroutine)
-
-
-@pytest.fixture(params=[_in_the_callers_task, run_to_end], ids=["in the caller's task", "in a task of its own"])
-def to_end(request: pytest.FixtureRequest) -> RunToEnd:
-    """Either way of running to the end."""
-    run: RunToEnd = request.param
-    return run
 
 
 class Work:
@@ -41,19 +27,19 @@ class Work:
         return "result"
 
 
-async def test_the_result_and_the_exception_are_passed_on(to_end: RunToEnd) -> None:
+async def test_the_result_and_the_exception_are_passed_on() -> None:
     work, failing = Work(), Work(KeyError("why"))
     work.go_on.set()
     failing.go_on.set()
-    assert await to_end(work.run()) == "result"
+    assert await run_to_end(work.run()) == "result"
     with pytest.raises(KeyError, match="why"):
-        await to_end(failing.run())
+        await run_to_end(failing.run())
 
 
 @pytest.mark.parametrize("cancellations", [1, 2, 7])
-async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancellations: int, to_end: RunToEnd) -> None:
+async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancellations: int) -> None:
     work = Work()
-    caller = asyncio.create_task(_text(to_end(work.run())))
+    caller = asyncio.create_task(_text(run_to_end(work.run())))
     await turns()
     for _ in range(cancellations):
         caller.cancel()
@@ -66,9 +52,9 @@ async def test_a_cancelled_caller_waits_for_the_end_and_is_cancelled_then(cancel
     assert caller.cancelling() == cancellations
 
 
-async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause(to_end: RunToEnd) -> None:
+async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause() -> None:
     work = Work(KeyError("why"))
-    caller = asyncio.create_task(_text(to_end(work.run())))
+    caller = asyncio.create_task(_text(run_to_end(work.run())))
     await turns()
     caller.cancel()
     await turns()
@@ -78,16 +64,16 @@ async def test_the_failure_of_work_whose_caller_was_cancelled_is_the_cause(to_en
     assert isinstance(cancelled.value.__cause__, KeyError)
 
 
-async def test_a_timeout_around_it_still_works(to_end: RunToEnd) -> None:
+async def test_a_timeout_around_it_still_works() -> None:
     work = Work()
     asyncio.get_running_loop().call_later(0.05, work.go_on.set)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await to_end(work.run())
+            await run_to_end(work.run())
     assert work.done
 
 
-async def test_a_cancelled_anyio_scope_waits_without_spinning(to_end: RunToEnd) -> None:
+async def test_a_cancelled_anyio_scope_waits_without_spinning() -> None:
     work = Work()
     turns = 0
 
@@ -113,7 +99,7 @@ async def test_a_cancelled_anyio_scope_waits_without_spinning(to_end: RunToEnd) 
             return schedule(*args, **kwargs)  # type: ignore[arg-type]
 
         try:
-            await to_end(work.run())
+            await run_to_end(work.run())
         finally:
             del loop.call_soon
     await counter
@@ -122,31 +108,31 @@ async def test_a_cancelled_anyio_scope_waits_without_spinning(to_end: RunToEnd) 
     assert wakeups < 100
 
 
-async def test_work_that_is_cancelled_itself_cancels_the_caller(to_end: RunToEnd) -> None:
+async def test_nobody_is_cancelled_by_work_that_lets_a_cancelled_error_out() -> None:
     async def cancelled() -> str:
         raise asyncio.CancelledError
 
-    with pytest.raises(asyncio.CancelledError):
-        await to_end(cancelled())
+    with pytest.raises(RuntimeError, match="nobody cancelled its caller"):
+        await run_to_end(cancelled())
 
 
-async def test_work_that_only_yields_to_the_loop_ends_too(to_end: RunToEnd) -> None:
+async def test_work_that_only_yields_to_the_loop_ends_too() -> None:
     async def yields() -> str:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return "result"
 
-    assert await to_end(yields()) == "result"
-    caller = asyncio.create_task(_text(to_end(yields())))
+    assert await run_to_end(yields()) == "result"
+    caller = asyncio.create_task(_text(run_to_end(yields())))
     await asyncio.sleep(0)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
 
 
-async def test_a_cancellation_in_the_turn_in_which_the_work_could_go_on_is_not_lost(to_end: RunToEnd) -> None:
+async def test_a_cancellation_in_the_turn_in_which_the_work_could_go_on_is_not_lost() -> None:
     work = Work()
-    caller = asyncio.create_task(_text(to_end(work.run())))
+    caller = asyncio.create_task(_text(run_to_end(work.run())))
     await turns()
     work.go_on.set()
     caller.cancel()
@@ -156,7 +142,7 @@ async def test_a_cancellation_in_the_turn_in_which_the_work_could_go_on_is_not_l
     assert work.done
 
 
-async def test_what_the_work_waits_for_may_fail(to_end: RunToEnd) -> None:
+async def test_what_the_work_waits_for_may_fail() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     seen: list[BaseException] = []
 
@@ -168,7 +154,7 @@ async def test_what_the_work_waits_for_may_fail(to_end: RunToEnd) -> None:
             await asyncio.sleep(0.001)
             return "made good"
 
-    caller = asyncio.create_task(_text(to_end(work())))
+    caller = asyncio.create_task(_text(run_to_end(work())))
     await turns()
     error = ConnectionError("gone")
     future.set_exception(error)
@@ -176,13 +162,13 @@ async def test_what_the_work_waits_for_may_fail(to_end: RunToEnd) -> None:
     assert seen == [error]
 
 
-async def test_what_the_work_waits_for_may_fail_after_the_caller_was_cancelled(to_end: RunToEnd) -> None:
+async def test_what_the_work_waits_for_may_fail_after_the_caller_was_cancelled() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def work() -> str:
         return await future
 
-    caller = asyncio.create_task(_text(to_end(work())))
+    caller = asyncio.create_task(_text(run_to_end(work())))
     await turns()
     caller.cancel()
     await turns()
@@ -192,7 +178,7 @@ async def test_what_the_work_waits_for_may_fail_after_the_caller_was_cancelled(t
     assert isinstance(cancelled.value.__cause__, ConnectionError)
 
 
-async def test_a_cancelled_callers_work_goes_on_through_several_waits(to_end: RunToEnd) -> None:
+async def test_a_cancelled_callers_work_goes_on_through_several_waits() -> None:
     steps: list[int] = []
 
     async def work() -> str:
@@ -203,7 +189,7 @@ async def test_a_cancelled_callers_work_goes_on_through_several_waits(to_end: Ru
             await asyncio.sleep(0)
         return "result"
 
-    caller = asyncio.create_task(_text(to_end(work())))
+    caller = asyncio.create_task(_text(run_to_end(work())))
     await turns()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -211,7 +197,7 @@ async def test_a_cancelled_callers_work_goes_on_through_several_waits(to_end: Ru
     assert steps == [0, 1, 2]
 
 
-async def test_a_time_out_that_the_work_withdraws_itself_does_not_cancel_the_caller(to_end: RunToEnd) -> None:
+async def test_a_time_out_that_the_work_withdraws_itself_does_not_cancel_the_caller() -> None:
     # psycopg looks for interrupts so on its older versions: it waits again after each tenth of a second.
     work = Work()
     asyncio.get_running_loop().call_later(0.03, work.go_on.set)
@@ -225,32 +211,30 @@ async def test_a_time_out_that_the_work_withdraws_itself_does_not_cancel_the_cal
                 continue
         return "result"
 
-    caller = asyncio.create_task(_text(to_end(polls())))
+    caller = asyncio.create_task(_text(run_to_end(polls())))
     assert await caller == "result"
     assert caller.cancelling() == 0
 
 
-async def test_work_whose_loop_stops_is_closed() -> None:
-    closed: list[str] = []
+def test_work_that_has_begun_survives_the_end_of_asyncio_run() -> None:
+    work = Work()
 
-    async def work() -> str:
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            closed.append("closed")
-        return "never"
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.02, work.go_on.set)
+        callers.append(asyncio.create_task(run_to_end(work.run())))
+        await turns()
 
-    caller = _text(Completion().run(work()))
-    caller.send(None)
-    caller.close()
-    assert closed == ["closed"]
+    callers: list[asyncio.Task[str]] = []
+    asyncio.run(main())
+    assert work.done
+    assert callers[0].cancelled()
 
 
-def test_a_task_may_be_cancelled_while_its_loop_does_not_run(to_end: RunToEnd) -> None:
+def test_a_task_may_be_cancelled_while_its_loop_does_not_run() -> None:
     """As ``asyncio.run`` does at its end with what is left."""
     with asyncio.Runner() as runner:
         loop, work = runner.get_loop(), Work()
-        caller = loop.create_task(_text(to_end(work.run())))
+        caller = loop.create_task(_text(run_to_end(work.run())))
         runner.run(turns())
         caller.cancel()
         runner.run(turns())
@@ -260,17 +244,15 @@ def test_a_task_may_be_cancelled_while_its_loop_does_not_run(to_end: RunToEnd) -
         assert work.done
 
 
-async def test_work_that_is_cancelled_before_it_begins_cancels_the_caller() -> None:
+async def test_a_cancellation_that_was_withdrawn_meanwhile_is_none() -> None:
     work = Work()
-    coroutine = work.run()
-    caller = asyncio.create_task(run_to_end(coroutine))
-    before = asyncio.all_tasks()
-    await asyncio.sleep(0)
-    (inner,) = asyncio.all_tasks() - before
-    inner.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    coroutine.close()
+    caller = asyncio.create_task(run_to_end(work.run()))
+    await turns()
+    caller.cancel()
+    await turns()
+    caller.uncancel()
+    work.go_on.set()
+    assert await caller == "result"
 
 
 async def _text(awaitable: Awaitable[str]) -> str:
