@@ -23,12 +23,15 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         Exception: the coroutine raised it.
 
     """
-    task = asyncio.get_running_loop().create_task(work)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    task = loop.create_task(_announce_end(work, ended))
     # asyncio.run() cancels all tasks at its end. It waits for the caller, and the caller waits for this task, so that
     # the work runs to its end there too.
     asyncio._unregister_task(task)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - documented under "Extending asyncio"
     try:
-        await asyncio.wait((task,))
+        # Not the task itself, to which the caller's cancellation would be passed on.
+        await ended
     except asyncio.CancelledError as cancellation:
         if not await _is_withdrawn_at_the_end_of(task):
             raise cancellation from _failure(task)
@@ -38,6 +41,15 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
             "database driver has let a CancelledError out"
         )
     return task.result()
+
+
+async def _announce_end(work: Coroutine[Any, Any, T], ended: asyncio.Future[None]) -> T:
+    # A callback of the task would wake the caller one turn of the loop later.
+    try:
+        return await work
+    finally:
+        if not ended.done():
+            ended.set_result(None)
 
 
 async def _is_withdrawn_at_the_end_of(task: asyncio.Task[Any]) -> bool:
