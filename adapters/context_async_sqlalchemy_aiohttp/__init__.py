@@ -1,5 +1,5 @@
 """The aiohttp adapter: a database context around each request of a ``web.Application``."""
 
-from .application import LIFECYCLE, setup_db
+from .setup import LIFECYCLE, setup_db
 
 __all__ = ["LIFECYCLE", "setup_db"]

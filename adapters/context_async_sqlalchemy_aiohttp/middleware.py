@@ -1,12 +1,11 @@
 """The two hooks around an aiohttp request: the middleware, and the signal before headers are written."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import cast
 
 from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp.web_urldispatcher import AbstractRoute
 
 from context_async_sqlalchemy.adapter_kit import (
     Context,
@@ -15,21 +14,9 @@ from context_async_sqlalchemy.adapter_kit import (
     finish,
     finish_by_status,
     release_by_status,
-    route_name,
 )
 
-_NAMED_ROUTES = 1000
-
-
-class RequestContext(Context):
-    """The context of a request."""
-
-    __slots__ = ()
-
-    @property
-    def response_has_begun(self) -> bool:
-        """Whether a part of the response has been sent."""
-        return isinstance(self.owner, web.Request) and self.owner.writer.output_size > 0
+from .request_context import RequestContext
 
 
 def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
@@ -110,26 +97,6 @@ async def _release(context: Context, request: web.Request, response: web.StreamR
     except BaseException:
         _forget_body_encoding(request)
         raise
-
-
-def route_finder() -> Callable[[web.Request], str]:
-    """Make what names the route of a request of one application; a sub-application's has its prefix."""
-    # Routes are there for as long as the application, but what a router of the application's own returns may not be.
-    names: dict[AbstractRoute, str] = {}
-
-    def route_of(request: web.Request) -> str:
-        route = request.match_info.route
-        name = names.get(route)
-        if name is None:
-            resource = route.resource
-            method = request.method
-            name = route_name(method, None if resource is None else resource.canonical)
-            # Not one for any method, as those are too that aiohttp makes for requests that match none.
-            if route.method == method and len(names) < _NAMED_ROUTES:
-                names[route] = name
-        return name
-
-    return route_of
 
 
 def _forget_body_encoding(request: web.Request) -> None:

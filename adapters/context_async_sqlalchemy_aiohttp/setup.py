@@ -9,7 +9,8 @@ from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
 
 from .metrics import serve_metrics
-from .middleware import db_context_middleware, release_before_headers, route_finder
+from .middleware import db_context_middleware, release_before_headers
+from .routes import route_finder
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
 
