@@ -1,6 +1,6 @@
 """The Sanic adapter: a database context around each request of a ``Sanic`` application."""
 
-from .application import setup_db
-from .injection import session_of
+from .sanic_ext import session_of
+from .setup import setup_db
 
 __all__ = ["session_of", "setup_db"]

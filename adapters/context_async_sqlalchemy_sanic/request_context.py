@@ -14,15 +14,14 @@ from typing import Any
 from weakref import ref
 
 from sanic import Request
-from sanic.asgi import ASGIApp
 from sanic.exceptions import ServerError
 from sanic.http.constants import Stage
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy.adapter_kit import Context, Database, Lifecycle, finish, release_by_status, route_name
+from context_async_sqlalchemy.adapter_kit import Context, Database, Lifecycle, finish, release_by_status
 
-AnyRequest = Request[Any, Any]
-RequestTask = asyncio.Task[Any]
+from .requests import AnyRequest, RequestTask, headers_are_out, is_served_by_asgi
+
 Send = Callable[..., Awaitable[None]]
 
 _WEBSOCKET_SCHEMES = ("ws", "wss")
@@ -120,22 +119,6 @@ def find_context_of_request() -> Context | None:
         return None
     contexts = getattr(request.app.ctx, "db_contexts", None)
     return contexts.get_or_open(request) if isinstance(contexts, RequestContexts) else None
-
-
-def route_of(request: AnyRequest) -> str:
-    """Name the route of a request."""
-    route = request.route
-    return route_name(request.method, None if route is None else route.uri)
-
-
-def is_served_by_asgi(request: AnyRequest) -> bool:
-    """Tell whether an ASGI server has the connection to the client."""
-    return isinstance(request.stream, ASGIApp)
-
-
-def headers_are_out(request: AnyRequest) -> bool:
-    """Tell whether the headers of the response have been sent."""
-    return request.stream is not None and request.stream.stage is not Stage.HANDLER
 
 
 def _task_of(request: AnyRequest) -> RequestTask | None:

@@ -19,7 +19,8 @@ from context_async_sqlalchemy.adapter_kit import (
     release_by_status,
 )
 
-from .request_context import AnyRequest, RequestContexts, headers_are_out
+from .request_context import RequestContexts
+from .requests import AnyRequest, headers_are_out
 
 logger = logging.getLogger("context_async_sqlalchemy")
 

@@ -10,9 +10,10 @@ from sanic.signals import Event
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, find_contexts_by
 
-from .injection import inject_sessions
 from .metrics import serve_metrics
-from .request_context import RequestContexts, find_context_of_request, route_of
+from .request_context import RequestContexts, find_context_of_request
+from .requests import route_of
+from .sanic_ext import inject_sessions
 from .signals import RequestSignals
 
 # Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
