@@ -15,13 +15,13 @@ from context_async_sqlalchemy.adapter_kit import (
     make_current,
 )
 
-from .failed_commit import answer_failed_commit
+from .base_http_middleware import release_inside_of_tasks
 from .lifespan import run_lifespan
 from .metrics import ScrapedApp, exposition_at, is_scrape
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
 from .routes import route_of
-from .task_boundary import release_inside_of_tasks
+from .starlette_error_response import answer_failed_commit
 
 _CONTEXT = "context_async_sqlalchemy"
 

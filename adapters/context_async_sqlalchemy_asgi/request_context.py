@@ -24,7 +24,7 @@ class RequestContext(Context):
     Attributes:
         status: of the response; 500 before there is one.
         is_started: the response has begun to leave.
-        is_released_inside: another part of the application releases; see ``task_boundary``.
+        is_released_inside: another part of the application releases; see ``base_http_middleware``.
         failure: why the response, or the rest of it, must not leave: a commit that failed.
 
     """

@@ -8,10 +8,10 @@ from starlette.middleware import Middleware
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy_asgi.middleware import DBContextMiddleware
+from context_async_sqlalchemy_asgi.routes import route_of
 
-from .middleware import DBContextMiddleware
-from .routes import route_of
-from .starlette_metrics import serve_metrics
+from .metrics import serve_metrics
 
 
 def setup_db(

@@ -8,8 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Mount, Route
 
 from context_async_sqlalchemy.observer import Observer
-
-from .metrics import METHODS, ROUTE_NAME, ScrapedApp, exposition_at, path_taken
+from context_async_sqlalchemy_asgi.metrics import METHODS, ROUTE_NAME, ScrapedApp, exposition_at, path_taken
 
 
 def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> None:

@@ -16,9 +16,8 @@ from context_async_sqlalchemy.adapter_kit import (
     leave_context,
     open_context,
 )
-
-from .middleware import ASGIHTTPDBSessionMiddleware
-from .protocol import ASGIApp
+from context_async_sqlalchemy_asgi.middleware import ASGIHTTPDBSessionMiddleware
+from context_async_sqlalchemy_asgi.protocol import ASGIApp
 
 
 class StarletteHTTPDBSessionMiddleware(ASGIHTTPDBSessionMiddleware):
