@@ -7,10 +7,16 @@ from falcon import inspect
 from falcon.asgi import App, Request, Response
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, route_name
+from context_async_sqlalchemy.adapter_kit import (
+    Lifecycle,
+    LifecycleOptions,
+    exposition_at,
+    path_taken,
+    rendered,
+    route_name,
+)
 from context_async_sqlalchemy.observer import Exposition
 
-from .metrics import exposition_at, path_taken, rendered
 from .middleware import DBContextMiddleware
 from .protocol import Receive, Scope, Send
 

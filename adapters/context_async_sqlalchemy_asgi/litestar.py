@@ -7,10 +7,10 @@ from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.exceptions import ImproperlyConfiguredException
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, exposition_at, path_taken, rendered
 from context_async_sqlalchemy.observer import Observer
 
-from .metrics import ROUTE_NAME, exposition_at, path_taken, rendered
+from .metrics import ROUTE_NAME
 from .middleware import DBContextMiddleware
 from .routes import route_of
 

@@ -1,49 +1,12 @@
 """Serving metrics from an ASGI application: the answer, and what is said of a path that is taken."""
 
-import asyncio
-from collections.abc import Iterable, Sequence
-
-from context_async_sqlalchemy.observer import Exposition, Observer, exposition_of
+from context_async_sqlalchemy.adapter_kit import rendered
+from context_async_sqlalchemy.observer import Exposition
 
 from .protocol import Receive, Scope, Send
 
 ROUTE_NAME = "context_async_sqlalchemy_metrics"
 METHODS = ("GET", "HEAD")
-
-
-def exposition_at(path: str | None, observers: Iterable[Observer]) -> Exposition | None:
-    """Find the observer that is to be served, if there is one.
-
-    Args:
-        path: where it is to be served; None for nowhere.
-        observers: those of the application.
-
-    Raises:
-        ValueError: the path does not begin with a slash, or several observers can be scraped.
-
-    """
-    if path is None:
-        return None
-    if not path.startswith("/"):
-        raise ValueError(f"metrics_path is the path of a route and begins with a slash: got {path!r}")
-    return exposition_of(observers)
-
-
-def path_taken(path: str, rival: object) -> RuntimeError:
-    """Make the error that says that a route stands where metrics are to be served."""
-    return RuntimeError(
-        f"setup_db serves metrics at {path}, but the application has {rival!r} there too, and only one of them "
-        "would be reached: give setup_db another metrics_path, or metrics_path=None and serve "
-        "the observer's expose() yourself"
-    )
-
-
-async def rendered(
-    exposition: Exposition, accept: str, accept_encoding: str
-) -> tuple[Sequence[tuple[str, str]], bytes]:
-    """Render a scrape, given the request's headers of these names."""
-    # In a thread: rendering some hundred routes takes some ten milliseconds, for which other requests would wait.
-    return await asyncio.to_thread(exposition.expose, accept, accept_encoding)
 
 
 class ScrapedApp:

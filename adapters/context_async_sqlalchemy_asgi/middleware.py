@@ -9,6 +9,7 @@ from context_async_sqlalchemy.adapter_kit import (
     Lifecycle,
     LifecycleOptions,
     context_or_none,
+    exposition_at,
     finish,
     finish_by_status,
     leave_context,
@@ -17,7 +18,7 @@ from context_async_sqlalchemy.adapter_kit import (
 
 from .base_http_middleware import release_inside_of_tasks
 from .lifespan import run_lifespan
-from .metrics import ScrapedApp, exposition_at, is_scrape
+from .metrics import ScrapedApp, is_scrape
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
 from .routes import route_of

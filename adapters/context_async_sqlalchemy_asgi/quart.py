@@ -6,10 +6,17 @@ from typing import Any, Unpack
 from quart import Quart, Response, has_request_context, request
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, route_name
+from context_async_sqlalchemy.adapter_kit import (
+    Lifecycle,
+    LifecycleOptions,
+    exposition_at,
+    path_taken,
+    rendered,
+    route_name,
+)
 from context_async_sqlalchemy.observer import Observer
 
-from .metrics import METHODS, ROUTE_NAME, exposition_at, path_taken, rendered
+from .metrics import METHODS, ROUTE_NAME
 from .middleware import DBContextMiddleware
 from .protocol import Scope
 

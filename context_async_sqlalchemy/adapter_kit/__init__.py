@@ -19,6 +19,7 @@ from context_async_sqlalchemy._finishing.finish import finish, finish_by_status,
 
 from .lifecycle import Lifecycle, LifecycleOptions
 from .routes import route_name
+from .scrape import exposition_at, path_taken, rendered
 
 __all__ = [
     "BeforeCommitCallback",
@@ -30,13 +31,16 @@ __all__ = [
     "context_or_none",
     "current",
     "current_context",
+    "exposition_at",
     "find_contexts_by",
     "finish",
     "finish_by_status",
     "leave_context",
     "make_current",
     "open_context",
+    "path_taken",
     "release_by_status",
+    "rendered",
     "route_name",
     "stand_ins",
 ]

@@ -7,8 +7,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Mount, Route
 
+from context_async_sqlalchemy.adapter_kit import exposition_at, path_taken
 from context_async_sqlalchemy.observer import Observer
-from context_async_sqlalchemy_asgi.metrics import METHODS, ROUTE_NAME, ScrapedApp, exposition_at, path_taken
+from context_async_sqlalchemy_asgi.metrics import METHODS, ROUTE_NAME, ScrapedApp
 
 
 def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> None:
