@@ -1,10 +1,10 @@
 """Serving metrics from an aiohttp application."""
 
-import asyncio
 from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
+from context_async_sqlalchemy.adapter_kit import path_taken, rendered
 from context_async_sqlalchemy.observer import Observer, exposition_of
 
 _SCRAPED_BY = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_ANY}
@@ -29,12 +29,8 @@ def serve_metrics(app: web.Application, path: str, observers: Iterable[Observer]
         return
 
     async def scrape(request: web.Request) -> web.Response:
-        # In a thread: rendering some hundred routes takes some ten milliseconds, for which other requests would wait.
-        headers, body = await asyncio.to_thread(
-            exposition.expose,
-            request.headers.get(hdrs.ACCEPT, ""),
-            request.headers.get(hdrs.ACCEPT_ENCODING, ""),
-        )
+        asked = request.headers
+        headers, body = await rendered(exposition, asked.get(hdrs.ACCEPT, ""), asked.get(hdrs.ACCEPT_ENCODING, ""))
         return web.Response(body=body, headers=headers)
 
     _require_free(app, path)
@@ -58,8 +54,4 @@ def _require_free(app: web.Application, path: str, ours: web.AbstractResource | 
         if resource is ours or resource.canonical != path:
             continue
         if not isinstance(resource, web.PlainResource) or any(route.method in _SCRAPED_BY for route in resource):
-            raise RuntimeError(
-                f"setup_db serves metrics at {path}, but the application has {resource!r} there too, and only one of "
-                "them would be reached: give setup_db another metrics_path, or metrics_path=None and serve "
-                "the observer's expose() yourself"
-            )
+            raise path_taken(path, repr(resource))

@@ -151,7 +151,7 @@ def _require_free(app: "App[Any, Any]", path: str) -> None:
     """Refuse a second resource of the same path: Falcon replaces the first, and says nothing."""
     for route in inspect.inspect_routes(app):
         if route.path == path and route.class_name != _Scraped.__name__:
-            raise path_taken(path, f"{route.class_name} ({route.source_info})")
+            raise path_taken(path, f"{route.class_name}, {route.source_info}")
 
 
 def _require_falcon_on_asgi(app: object) -> None:

@@ -82,7 +82,7 @@ def _require_free(app: Quart, path: str) -> None:
     for rule in app.url_map.iter_rules():
         methods = rule.methods
         if rule.endpoint != ROUTE_NAME and rule.rule == path and (methods is None or methods.intersection(METHODS)):
-            raise path_taken(path, rule)
+            raise path_taken(path, repr(rule))
 
 
 def _route_of(scope: Scope) -> str:

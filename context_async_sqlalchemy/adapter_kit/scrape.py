@@ -24,10 +24,16 @@ def exposition_at(path: str | None, observers: Iterable[Observer]) -> Exposition
     return exposition_of(observers)
 
 
-def path_taken(path: str, rival: object) -> RuntimeError:
-    """Make the error that says that a route stands where metrics are to be served."""
+def path_taken(path: str, rival: str) -> RuntimeError:
+    """Return the error for a ``metrics_path`` at which the application has a route already.
+
+    Args:
+        path: the ``metrics_path``.
+        rival: how the framework shows the application's route.
+
+    """
     return RuntimeError(
-        f"setup_db serves metrics at {path}, but the application has {rival!r} there too, and only one of them "
+        f"setup_db serves metrics at {path}, but the application has a route there too ({rival}), and only one of them "
         "would be reached: give setup_db another metrics_path, or metrics_path=None and serve "
         "the observer's expose() yourself"
     )

@@ -48,7 +48,7 @@ def _require_free(app: Starlette, path: str, ours: BaseRoute) -> None:
     """Refuse a second route of the same path: Starlette serves the first, and says nothing."""
     rival = _rival([route for route in app.router.routes if route is not ours], path)
     if rival is not None:
-        raise path_taken(path, rival)
+        raise path_taken(path, repr(rival))
 
 
 def _rival(routes: Iterable[Any], path: str) -> object | None:

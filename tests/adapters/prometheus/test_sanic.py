@@ -76,7 +76,7 @@ def test_without_a_path_or_something_to_scrape_there_is_no_route(
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
 def test_a_path_that_is_taken_is_refused(app: Any, observer: PrometheusObserver, path: str) -> None:
     app.add_route(_answer, path)
-    with pytest.raises(RuntimeError, match="serves metrics at /metrics, but the application has a route there already"):
+    with pytest.raises(RuntimeError, match="serves metrics at /metrics, but the application has a route there too"):
         setup_db(app, [], observers=[observer])
     setup_db(app, [], observers=[observer], metrics_path="/pool-metrics")
 
