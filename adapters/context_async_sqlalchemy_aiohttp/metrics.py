@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
-from context_async_sqlalchemy.adapter_kit import path_taken, rendered
-from context_async_sqlalchemy.observer import Observer, exposition_of
+from context_async_sqlalchemy.adapter_kit import exposition_at, path_taken, rendered
+from context_async_sqlalchemy.observer import Observer
 
 _SCRAPED_BY = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_ANY}
 
@@ -24,7 +24,7 @@ def serve_metrics(app: web.Application, path: str, observers: Iterable[Observer]
         ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
-    exposition = exposition_of(observers)
+    exposition = exposition_at(path, observers)
     if exposition is None:
         return
 

@@ -6,8 +6,8 @@ from typing import Any
 from sanic import HTTPResponse, Request, Sanic
 from sanic_routing.exceptions import RouteExists
 
-from context_async_sqlalchemy.adapter_kit import path_taken, rendered
-from context_async_sqlalchemy.observer import Observer, exposition_of
+from context_async_sqlalchemy.adapter_kit import exposition_at, path_taken, rendered
+from context_async_sqlalchemy.observer import Observer
 
 
 def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]) -> None:
@@ -21,10 +21,10 @@ def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]
     Raises:
         RuntimeError: the application has a route of this path already. If the other route is added later, Sanic raises
             its ``RouteExists`` there.
-        ValueError: several observers can be scraped.
+        ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
-    exposition = exposition_of(observers)
+    exposition = exposition_at(path, observers)
     if exposition is None:
         return
 

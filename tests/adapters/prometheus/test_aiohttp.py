@@ -54,6 +54,12 @@ def test_two_observers_cannot_be_scraped_at_one_path(observer: PrometheusObserve
     setup_db(app, [], observers=[observer, other], metrics_path=None)
 
 
+@pytest.mark.parametrize("path", ["metrics", ""])
+def test_a_path_without_a_slash_is_refused(observer: PrometheusObserver, path: str) -> None:
+    with pytest.raises(ValueError, match="begins with a slash"):
+        setup_db(web.Application(), [], observers=[observer], metrics_path=path)
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "*"])
 def test_a_path_that_is_taken_is_refused(observer: PrometheusObserver, method: str) -> None:
     app = web.Application()

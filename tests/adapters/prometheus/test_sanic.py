@@ -73,6 +73,11 @@ def test_without_a_path_or_something_to_scrape_there_is_no_route(
     assert not app.router.routes
 
 
+def test_a_path_without_a_slash_is_refused(app: Any, observer: PrometheusObserver) -> None:
+    with pytest.raises(ValueError, match="begins with a slash"):
+        setup_db(app, [], observers=[observer], metrics_path="metrics")
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
 def test_a_path_that_is_taken_is_refused(app: Any, observer: PrometheusObserver, path: str) -> None:
     app.add_route(_answer, path)
