@@ -6,7 +6,7 @@ from typing import Unpack
 from aiohttp import web
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, called_twice, position_inside_tracing
 
 from .metrics import serve_metrics
 from .middleware import db_context_middleware, release_before_headers
@@ -53,7 +53,9 @@ def setup_db(
     if metrics_path is not None:
         serve_metrics(app, metrics_path, lifecycle.observers)
     app[LIFECYCLE] = lifecycle
-    app.middlewares.insert(_default_position(app) if position is None else position, db_context_middleware(lifecycle))
+    if position is None:
+        position = position_inside_tracing(app.middlewares)
+    app.middlewares.insert(position, db_context_middleware(lifecycle))
     app.on_response_prepare.append(release_before_headers)
     # Not on_shutdown: that signal is sent before the requests in flight get their grace period.
     app.cleanup_ctx.append(shut_down_after_requests)
@@ -70,13 +72,4 @@ def _require_changeable(app: object) -> None:
             "before add_subapp, or on the parent, whose contexts the sub-application shares"
         )
     if LIFECYCLE in app:
-        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
-
-
-def _default_position(app: web.Application) -> int:
-    position = 0
-    for middleware in app.middlewares:
-        if not getattr(middleware, "__module__", "").startswith("opentelemetry."):
-            break
-        position += 1
-    return position
+        raise called_twice()

@@ -10,6 +10,7 @@ from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
     Lifecycle,
     LifecycleOptions,
+    called_twice,
     exposition_at,
     path_taken,
     rendered,
@@ -52,7 +53,7 @@ def setup_db(
     """
     _require_falcon_on_asgi(app)
     if hasattr(app, _MARK):
-        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+        raise called_twice()
     lifecycle = Lifecycle(connections, route_of=_route_of, **options)
     exposition = exposition_at(metrics_path, lifecycle.observers)
     if metrics_path is not None and exposition is not None:

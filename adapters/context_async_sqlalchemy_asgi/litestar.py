@@ -7,7 +7,14 @@ from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.exceptions import ImproperlyConfiguredException
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, exposition_at, path_taken, rendered
+from context_async_sqlalchemy.adapter_kit import (
+    Lifecycle,
+    LifecycleOptions,
+    called_twice,
+    exposition_at,
+    path_taken,
+    rendered,
+)
 from context_async_sqlalchemy.observer import Observer
 
 from .metrics import ROUTE_NAME
@@ -45,7 +52,7 @@ def setup_db(
     """
     _require_litestar(app)
     if _LIFECYCLE in app.state:
-        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+        raise called_twice()
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
     if metrics_path is not None:
         _serve_metrics(app, metrics_path, lifecycle.observers)

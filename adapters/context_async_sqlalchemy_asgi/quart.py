@@ -9,6 +9,7 @@ from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
     Lifecycle,
     LifecycleOptions,
+    called_twice,
     exposition_at,
     path_taken,
     rendered,
@@ -94,4 +95,4 @@ def _require_changeable(app: object) -> None:
     if not isinstance(app, Quart):
         raise TypeError(f"setup_db takes a Quart application, got {app!r}")
     if _EXTENSION in app.extensions:
-        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+        raise called_twice()

@@ -8,7 +8,7 @@ from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, find_contexts_by
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, called_twice, find_contexts_by
 
 from .metrics import serve_metrics
 from .request_context import RequestContexts, find_context_of_request
@@ -97,4 +97,4 @@ def _require_changeable(app: Sanic[Any, Any]) -> None:
             "call it where the application is made, not in a listener"
         )
     if hasattr(app.ctx, "db_lifecycle"):
-        raise RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+        raise called_twice()

@@ -20,6 +20,7 @@ from context_async_sqlalchemy._finishing.finish import finish, finish_by_status,
 from .lifecycle import Lifecycle, LifecycleOptions
 from .routes import route_name
 from .scrape import exposition_at, path_taken, rendered
+from .setup import called_twice, position_inside_tracing
 
 __all__ = [
     "BeforeCommitCallback",
@@ -28,6 +29,7 @@ __all__ = [
     "Lifecycle",
     "LifecycleOptions",
     "Work",
+    "called_twice",
     "context_or_none",
     "current",
     "current_context",
@@ -39,6 +41,7 @@ __all__ = [
     "make_current",
     "open_context",
     "path_taken",
+    "position_inside_tracing",
     "release_by_status",
     "rendered",
     "route_name",

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions
+from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, position_inside_tracing
 from context_async_sqlalchemy_asgi.middleware import DBContextMiddleware
 from context_async_sqlalchemy_asgi.routes import route_of
 
@@ -48,9 +48,9 @@ def setup_db(
     if metrics_path is not None:
         serve_metrics(app, metrics_path, lifecycle.observers)
     app.state.db_lifecycle = lifecycle
-    app.user_middleware.insert(
-        _default_position(app) if position is None else position, Middleware(DBContextMiddleware, lifecycle=lifecycle)
-    )
+    if position is None:
+        position = position_inside_tracing(middleware.cls for middleware in app.user_middleware)
+    app.user_middleware.insert(position, Middleware(DBContextMiddleware, lifecycle=lifecycle))
 
 
 def _require_changeable(app: object) -> None:
@@ -71,12 +71,3 @@ def _require_changeable(app: object) -> None:
 
 def _opens_contexts(factory: object) -> bool:
     return isinstance(factory, type) and issubclass(factory, DBContextMiddleware)
-
-
-def _default_position(app: Starlette) -> int:
-    position = 0
-    for middleware in app.user_middleware:
-        if not getattr(middleware.cls, "__module__", "").startswith("opentelemetry."):
-            break
-        position += 1
-    return position
