@@ -14,3 +14,16 @@ class RequestContext(Context):
     def response_has_begun(self) -> bool:
         """Whether a part of the response has been sent."""
         return isinstance(self.owner, web.Request) and self.owner.writer.output_size > 0
+
+
+def find_request_context(request: web.Request, context: Context | None) -> Context | None:
+    """Return the context of a request, among a context and its parents, or None.
+
+    Args:
+        request: the request.
+        context: the current context, which code within the request may have opened for itself.
+
+    """
+    while context is not None and context.owner is not request:
+        context = context.parent
+    return context
