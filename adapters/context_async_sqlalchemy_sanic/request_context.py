@@ -9,20 +9,17 @@ server's cancellation end without one (sanic 25.12, see ``Sanic.handle_request``
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
 from sanic import Request
 from sanic.exceptions import ServerError
-from sanic.http.constants import Stage
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy.adapter_kit import Context, Database, Lifecycle, finish, release_by_status
 
-from .requests import AnyRequest, RequestTask, headers_are_out, is_served_by_asgi
-
-Send = Callable[..., Awaitable[None]]
+from .requests import AnyRequest, RequestTask, before_headers, headers_are_out, task_of
 
 _WEBSOCKET_SCHEMES = ("ws", "wss")
 
@@ -52,8 +49,9 @@ class RequestContext(Context):
 
     def put(self, connect: Database, session: AsyncSession) -> None:
         """Take a session over; with the first one, watch for the headers."""
-        if not self.sessions and self.owner is not None:
-            _release_before_headers(self, self.owner)
+        request: Any = self.owner
+        if not self.sessions and request is not None:
+            before_headers(request.stream, release_by_status, self)
         super().put(connect, session)
 
     def end(self) -> None:
@@ -101,7 +99,7 @@ class RequestContexts:
         """Return the context of a request, open or ended; open one if it has none."""
         context = self._contexts.get(ref(request))
         if context is None:
-            task = _task_of(request)
+            task = task_of(request)
             context = self._ended if task is None else RequestContext(self._lifecycle, request, task)
             self._contexts[ref(request, self._forget)] = context
         return context
@@ -119,38 +117,3 @@ def find_context_of_request() -> Context | None:
         return None
     contexts = getattr(request.app.ctx, "db_contexts", None)
     return contexts.get_or_open(request) if isinstance(contexts, RequestContexts) else None
-
-
-def _task_of(request: AnyRequest) -> RequestTask | None:
-    """Return the task that handles a request; None if it has ended.
-
-    The first use of a context may be in a child task, which ends before the request does. Sanic keeps the task of a
-    connection in an attribute without a public name. Under ASGI the first use is in the request's own task, see
-    ``RequestSignals.open_early``.
-    """
-    if is_served_by_asgi(request):
-        return asyncio.current_task()
-    task: RequestTask | None = getattr(request.protocol, "_task", None)
-    return task
-
-
-def _release_before_headers(context: RequestContext, request: Any) -> None:
-    """Put ourselves before the function by which this request's stream sends its headers.
-
-    A signal would see every piece of every response (``http.lifecycle.send``), response middleware cannot refuse
-    (Sanic logs its exceptions and goes on).
-    """
-    stream = request.stream
-    if stream is None or stream.stage is not Stage.HANDLER:
-        return
-    # HTTP/1 keeps the function of the moment in `response_func`; ASGI has a method `send`.
-    name = "response_func" if hasattr(stream, "response_func") else "send"
-    send_headers: Send = getattr(stream, name)
-
-    async def release_and_send(*args: Any, **kwargs: Any) -> None:
-        setattr(stream, name, send_headers)
-        if stream.response is not None:
-            await release_by_status(context, stream.response.status)
-        await send_headers(*args, **kwargs)
-
-    setattr(stream, name, release_and_send)

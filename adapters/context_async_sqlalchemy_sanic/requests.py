@@ -1,16 +1,49 @@
-"""Everything that is read from Sanic's request, or from its stream."""
+"""Everything that the adapter reads from Sanic's requests, or replaces on their streams.
+
+Some of these attributes have no public name, so a new version of Sanic may rename them.
+``require_known_sanic`` looks for them at set-up.
+"""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from sanic import Request
+from sanic import __version__ as sanic_version
 from sanic.asgi import ASGIApp
 from sanic.http.constants import Stage
+from sanic.http.http1 import Http
+from sanic.server.protocols.base_protocol import SanicProtocol
 
 from context_async_sqlalchemy.adapter_kit import route_name
 
 AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]
+Send = Callable[..., Awaitable[None]]
+Argument = TypeVar("Argument")
+
+_NEEDED_ATTRIBUTES: tuple[tuple[type, str], ...] = (
+    (Http, "response_func"),
+    (ASGIApp, "send"),
+    (SanicProtocol, "_task"),
+)
+
+
+def require_known_sanic() -> None:
+    """Refuse a version of Sanic that lacks an attribute that ``before_headers`` or ``task_of`` uses.
+
+    Without the check, requests would fail one by one, or would find no open context.
+
+    Raises:
+        RuntimeError: an attribute does not exist.
+
+    """
+    for owner, name in _NEEDED_ATTRIBUTES:
+        if not hasattr(owner, name):
+            raise RuntimeError(
+                f"setup_db needs the attribute {owner.__qualname__}.{name}, which Sanic {sanic_version} does not have: "
+                "install an older Sanic, or a newer context-async-sqlalchemy"
+            )
 
 
 def route_of(request: AnyRequest) -> str:
@@ -19,11 +52,64 @@ def route_of(request: AnyRequest) -> str:
     return route_name(request.method, None if route is None else route.uri)
 
 
-def is_served_by_asgi(request: AnyRequest) -> bool:
-    """Tell whether an ASGI server has the connection to the client."""
-    return isinstance(request.stream, ASGIApp)
-
-
 def headers_are_out(request: AnyRequest) -> bool:
-    """Tell whether the headers of the response have been sent."""
+    """Return whether the headers of the response have been sent."""
     return request.stream is not None and request.stream.stage is not Stage.HANDLER
+
+
+def task_of(request: AnyRequest) -> RequestTask | None:
+    """Return the task that handles a request, or None if the task has ended.
+
+    The current task may be a child of the request's task, and end before the request does. So the task of a
+    connection is read from an attribute that Sanic has no public name for.
+
+    An ASGI server's task cannot be found in this way. There the current task is the request's own, because
+    ``RequestSignals.open_early`` is the first to ask.
+    """
+    # Sanic's annotation of `stream` leaves the ASGI class out.
+    stream: Any = request.stream
+    if isinstance(stream, ASGIApp):
+        return asyncio.current_task()
+    task: RequestTask | None = getattr(request.protocol, "_task", None)
+    return task
+
+
+def before_headers(stream: Any, callback: Callable[[Argument, int], Awaitable[None]], argument: Argument) -> None:
+    """Await a callback before a stream sends the headers of its response.
+
+    A signal would be sent for every piece of every response (``http.lifecycle.send``). Response middleware cannot
+    refuse a response, because Sanic logs the exceptions of middleware and goes on. So the function that sends the
+    headers is replaced, once for each call of ``before_headers``.
+
+    Args:
+        stream: the request's stream. If it is None, or its headers are out, nothing is replaced.
+        callback: awaited with ``argument`` and the status of the response. If it raises, the headers are not sent.
+        argument: any object; passed here, so that the callback needs no closure.
+
+    """
+    if stream is None or stream.stage is not Stage.HANDLER:
+        return
+    # An HTTP/1 stream keeps the function that sends next in `response_func`. Other streams have a method `send`.
+    name = "response_func" if hasattr(stream, "response_func") else "send"
+    send_headers: Send = getattr(stream, name)
+
+    async def call_back_and_send(*args: Any, **kwargs: Any) -> None:
+        setattr(stream, name, send_headers)
+        if stream.response is not None:
+            await callback(argument, stream.response.status)
+        await send_headers(*args, **kwargs)
+
+    setattr(stream, name, call_back_and_send)
+
+
+def cut_connection(request: AnyRequest) -> bool:
+    """Cut the connection to the client; return whether the connection is cut.
+
+    An ASGI server gives no access to its connection. The server cuts the connection itself when the application
+    raises.
+    """
+    abort = getattr(request.transport, "abort", None)
+    if abort is None:
+        return False
+    abort()
+    return True

@@ -12,7 +12,7 @@ from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, ca
 
 from .metrics import serve_metrics
 from .request_context import RequestContexts, find_context_of_request
-from .requests import route_of
+from .requests import require_known_sanic, route_of
 from .sanic_ext import inject_sessions
 from .signals import RequestSignals
 
@@ -42,11 +42,13 @@ def setup_db(
     Raises:
         TypeError: ``app`` is no ``Sanic``, or an element of ``connections`` no DBConnect.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started, was set up before, or has a route at ``metrics_path``.
+        RuntimeError: the application has started, was set up before, or has a route at ``metrics_path``. Or Sanic lacks
+            an attribute that the adapter needs.
 
     """
     _require_sanic(app)
     _require_changeable(app)
+    require_known_sanic()
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
     contexts = RequestContexts(lifecycle)
     signals = RequestSignals(contexts)

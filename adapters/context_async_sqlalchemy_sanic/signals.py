@@ -20,7 +20,7 @@ from context_async_sqlalchemy.adapter_kit import (
 )
 
 from .request_context import RequestContexts
-from .requests import AnyRequest, headers_are_out
+from .requests import AnyRequest, cut_connection, headers_are_out
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -61,7 +61,7 @@ class RequestSignals:
             loses_work = bool(context.transactions())
             await finish(context, commit=False)
             if loses_work:
-                _cut(request)
+                cut_connection(request)
         else:
             await release_by_status(context, 500)
 
@@ -75,7 +75,7 @@ class RequestSignals:
         try:
             await finish_by_status(context, response.status)
         except Exception:
-            if not headers_are_out(request) or not _cut(request):
+            if not headers_are_out(request) or not cut_connection(request):
                 raise
             logger.exception("a commit at the end of a stream failed: its connection to the client is cut")
 
@@ -99,12 +99,3 @@ class RequestSignals:
 
 def _is_success(exception: Exception) -> bool:
     return isinstance(exception, SanicException) and exception.status_code < _FIRST_ERROR_STATUS
-
-
-def _cut(request: AnyRequest) -> bool:
-    abort = getattr(request.transport, "abort", None)
-    if abort is None:
-        # An ASGI server cuts the connection itself when the application raises.
-        return False
-    abort()
-    return True

@@ -9,6 +9,9 @@ import aiohttp
 import httpx
 import pytest
 from sanic import HTTPResponse, Request, Sanic, SanicException, Websocket, response
+from sanic.asgi import ASGIApp
+from sanic.http.http1 import Http
+from sanic.server.protocols.base_protocol import SanicProtocol
 from sanic.signals import Event
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
@@ -58,6 +61,15 @@ async def test_a_set_up_in_a_listener_is_refused_and_the_application_does_not_st
     with pytest.raises(RuntimeError, match=r"after the application had started.*ignores new signals"):
         async with serving(app):
             pass
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Http, "response_func"), (ASGIApp, "send"), (SanicProtocol, "_task")])
+def test_a_sanic_that_lacks_what_the_adapter_replaces_or_reads_is_refused(
+    app: Any, connection: DBConnect, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(RuntimeError, match=rf"needs the attribute {owner.__qualname__}\.{name}, which Sanic"):
+        setup_db(app, [connection])
 
 
 def test_connections_are_checked(app: Any, connection: DBConnect) -> None:
