@@ -14,8 +14,8 @@ from .request_context import RequestContext
 _MOST_LAYERS = 100
 
 
-def release_inside_of_tasks(app: ASGIApp) -> None:
-    """Put a :class:`ReleaseInside` into the innermost BaseHTTPMiddleware of a chain of middlewares, if there is one.
+def install_inner_release(app: ASGIApp) -> None:
+    """Put a :class:`InnerRelease` into the innermost BaseHTTPMiddleware of a chain of middlewares, if there is one.
 
     Args:
         app: the outermost; each has the next one as its attribute ``app``, as Starlette's own have.
@@ -29,11 +29,11 @@ def release_inside_of_tasks(app: ASGIApp) -> None:
         layer = getattr(layer, "app", None)
         if layer is None:
             break
-    if innermost is not None and not isinstance(innermost.app, ReleaseInside):
-        innermost.app = ReleaseInside(innermost.app)
+    if innermost is not None and not isinstance(innermost.app, InnerRelease):
+        innermost.app = InnerRelease(innermost.app)
 
 
-class ReleaseInside:
+class InnerRelease:
     """Releases the context of a stream in the task that uses it.
 
     An ordinary response is left to the middleware outside, which knows its final status: nothing uses its session

@@ -58,9 +58,9 @@ def setup_db(
     exposition = exposition_at(metrics_path, lifecycle.observers)
     if metrics_path is not None and exposition is not None:
         _require_free(app, metrics_path)
-        app.add_route(metrics_path, _Scraped(exposition))
-        app.add_middleware(_PathWatch(app, metrics_path))
-    app.add_middleware(_TemplateNote())
+        app.add_route(metrics_path, _MetricsResource(exposition))
+        app.add_middleware(_PathCheck(app, metrics_path))
+    app.add_middleware(_TemplateRecorder())
     _wrap(app, lifecycle)
 
 
@@ -87,7 +87,7 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
     app.__class__ = type(base.__name__, (base,), attributes)
 
 
-class _TemplateNote:
+class _TemplateRecorder:
     """Falcon middleware that notes the template of the route, which the scope does not have."""
 
     async def process_resource(
@@ -115,7 +115,7 @@ def _route_of(scope: Scope) -> str:
     return route_name(scope.get("method", "GET"), scope.get(_TEMPLATE))
 
 
-class _Scraped:
+class _MetricsResource:
     """Falcon resource that answers by the metrics."""
 
     def __init__(self, exposition: Exposition) -> None:
@@ -132,7 +132,7 @@ class _Scraped:
     on_head = on_get
 
 
-class _PathWatch:
+class _PathCheck:
     """Falcon middleware that refuses to start where a later route has taken the place of the metrics."""
 
     def __init__(self, app: "App[Any, Any]", path: str) -> None:
@@ -151,7 +151,7 @@ class _PathWatch:
 def _require_free(app: "App[Any, Any]", path: str) -> None:
     """Refuse a second resource of the same path: Falcon replaces the first, and says nothing."""
     for route in inspect.inspect_routes(app):
-        if route.path == path and route.class_name != _Scraped.__name__:
+        if route.path == path and route.class_name != _MetricsResource.__name__:
             raise path_taken(path, f"{route.class_name}, {route.source_info}")
 
 

@@ -16,13 +16,13 @@ from context_async_sqlalchemy.adapter_kit import (
     make_current,
 )
 
-from .base_http_middleware import release_inside_of_tasks
+from .base_http_middleware import install_inner_release
 from .lifespan import run_lifespan
 from .metrics import ScrapedApp, is_scrape
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
 from .routes import route_of
-from .starlette_error_response import answer_failed_commit
+from .starlette_error_response import respond_to_failed_commit
 
 _CONTEXT = "context_async_sqlalchemy"
 
@@ -47,7 +47,7 @@ class DBContextMiddleware:
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
         self.app = app
         self.lifecycle = lifecycle
-        release_inside_of_tasks(app)
+        install_inner_release(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, websocket or lifespan."""
@@ -59,13 +59,13 @@ class DBContextMiddleware:
                 await self.app(scope, receive, send)
             return
         previous = context_or_none()
-        outer = previous if previous is not None and previous.is_open else None
+        parent = previous if previous is not None and previous.is_open else None
         # The open context of another request is not ours: a server may start a request in a copy of an earlier one's
         # contextvars, while that one's background task runs (pipelining; python/cpython#140947).
-        if outer is not None and (not isinstance(outer, RequestContext) or scope.get(_CONTEXT) is outer):
+        if parent is not None and (not isinstance(parent, RequestContext) or scope.get(_CONTEXT) is parent):
             await self.app(scope, receive, send)
             return
-        context = scope[_CONTEXT] = context_class(self.lifecycle, scope, send, outer)
+        context = scope[_CONTEXT] = context_class(self.lifecycle, scope, send, parent)
         token = make_current(context)
         try:
             await self._serve(context, scope, receive)
@@ -93,7 +93,7 @@ class DBContextMiddleware:
             if context.is_started:
                 # The server cuts a response that is not complete when the application raises.
                 raise context.failure
-            await answer_failed_commit(context.failure, scope, receive, context.send)
+            await respond_to_failed_commit(context.failure, scope, receive, context.send)
 
 
 class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):

@@ -19,7 +19,7 @@ class RequestContext(Context):
         lifecycle: how it ends.
         scope: the request.
         send: the server's.
-        outer: the open context of another request, within which this one is made by a client in the same process.
+        parent: the open context of another request, within which this one is made by a client in the same process.
 
     Attributes:
         status: of the response; 500 before there is one.
@@ -31,8 +31,8 @@ class RequestContext(Context):
 
     __slots__ = ("_released_stand_ins", "_send", "failure", "is_released_inside", "is_started", "status")
 
-    def __init__(self, lifecycle: Lifecycle, scope: Scope, send: Send, outer: Context | None) -> None:
-        super().__init__(lifecycle, outer, scope)
+    def __init__(self, lifecycle: Lifecycle, scope: Scope, send: Send, parent: Context | None) -> None:
+        super().__init__(lifecycle, parent, scope)
         self._send = send
         self.status = _NOT_ANSWERED
         self.is_started = False

@@ -3,7 +3,7 @@
 from .protocol import ASGIApp, Receive, Scope, Send
 
 
-async def answer_failed_commit(failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+async def respond_to_failed_commit(failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
     """Let the application answer by its exception handlers; raise the failure if it has none for it.
 
     Starlette's handlers stand where the response was made, and refuse to answer an exception once it has begun

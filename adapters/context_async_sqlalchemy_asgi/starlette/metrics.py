@@ -33,7 +33,7 @@ def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> N
     lifespan: Any = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan_of_app_whose_path_is_free(app: Any) -> AsyncGenerator[Any]:
+    async def checked_lifespan(app: Any) -> AsyncGenerator[Any]:
         _require_free(app, path, ours)
         async with lifespan(app) as state:
             yield state
@@ -41,7 +41,7 @@ def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> N
     _require_free(app, path, ours)
     # First: Starlette takes the first route that matches, and what is dynamic is no rival.
     app.router.routes.insert(0, ours)
-    app.router.lifespan_context = lifespan_of_app_whose_path_is_free
+    app.router.lifespan_context = checked_lifespan
 
 
 def _require_free(app: Starlette, path: str, ours: BaseRoute) -> None:
