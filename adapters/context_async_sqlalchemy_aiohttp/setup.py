@@ -1,4 +1,4 @@
-"""Setting an aiohttp application up: where the middleware goes, and what happens when the application stops."""
+"""``setup_db`` for aiohttp: adds the middleware, the signal and the metrics, and shuts down with the application."""
 
 from collections.abc import AsyncIterator, Iterable
 from typing import Unpack
@@ -26,21 +26,21 @@ def setup_db(
     """Give every request of an aiohttp application a database context.
 
     Args:
-        app: the application, before it starts and before ``parent.add_subapp(prefix, app)``. A sub-application
-            of one that is set up needs no call of its own; with one, the request has the parent's context.
-        connections: disposed of when the application stops, after its last request has finished.
-        position: index in ``app.middlewares``, 0 being the outermost. By default outermost, but inside of
-            leading OpenTelemetry middlewares, so that the commit is part of the request's span.
-        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        app: the application, before it starts and before ``parent.add_subapp(prefix, app)``. Set up the parent, and
+            its sub-applications need no call. If both are set up, a request has the parent's context.
+        connections: the databases. Their engines are disposed of when the application stops, after its last request.
+        position: the index of the middleware in ``app.middlewares``, where 0 is the outermost. By default the
+            middleware is outermost, but inside leading OpenTelemetry middlewares. So the commit is part of the
+            request's span.
+        metrics_path: the path of a route that serves the metrics. None adds no route.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: ``app`` is no ``web.Application``, or an element of ``connections`` no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
+        TypeError: ``app`` is not a ``web.Application``, or an element of ``connections`` is not a DBConnect.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or several observers can be scraped.
         RuntimeError: the application has started, is a sub-application already, was set up before, or has a route
-            at ``metrics_path``.
+            at ``metrics_path``. A route that is added later raises when the application starts.
 
     """
     _require_changeable(app)
@@ -57,7 +57,7 @@ def setup_db(
         position = position_inside_tracing(app.middlewares)
     app.middlewares.insert(position, db_context_middleware(lifecycle))
     app.on_response_prepare.append(release_before_headers)
-    # Not on_shutdown: that signal is sent before the requests in flight get their grace period.
+    # aiohttp sends on_shutdown before the open requests get their grace period, so that signal would be too early.
     app.cleanup_ctx.append(shut_down_after_requests)
 
 
