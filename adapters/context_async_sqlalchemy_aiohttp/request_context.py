@@ -6,7 +6,7 @@ from context_async_sqlalchemy.adapter_kit import Context
 
 
 class RequestContext(Context):
-    """The context of a request."""
+    """The context of an aiohttp request, which is its owner."""
 
     __slots__ = ()
 
@@ -17,11 +17,11 @@ class RequestContext(Context):
 
 
 def find_request_context(request: web.Request, context: Context | None) -> Context | None:
-    """Return the context of a request, among a context and its parents, or None.
+    """Return the context that a request owns, or None.
 
     Args:
         request: the request.
-        context: the current context, which code within the request may have opened for itself.
+        context: the current context. Code within the request may have opened it, so its parents are searched too.
 
     """
     while context is not None and context.owner is not request:
