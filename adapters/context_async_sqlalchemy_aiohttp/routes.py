@@ -1,4 +1,4 @@
-"""The names of an aiohttp application's routes."""
+"""The names of an aiohttp application's routes, for metrics and spans."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,11 @@ _NAMED_ROUTES = 1000
 
 
 def route_finder() -> Callable[[web.Request], str]:
-    """Make what names the route of a request of one application; a sub-application's has its prefix."""
-    # Routes are there for as long as the application, but what a router of the application's own returns may not be.
+    """Return a function that names the routes of one application's requests.
+
+    The name of a sub-application's route includes the prefix of the sub-application.
+    """
+    # The size is limited, because a custom router may make a route for each request.
     names: dict[AbstractRoute, str] = {}
 
     def route_of(request: web.Request) -> str:
@@ -22,7 +25,7 @@ def route_finder() -> Callable[[web.Request], str]:
             resource = route.resource
             method = request.method
             name = route_name(method, None if resource is None else resource.canonical)
-            # Not one for any method, as those are too that aiohttp makes for requests that match none.
+            # A route for any method has several names. So has the route that aiohttp makes if none matches.
             if route.method == method and len(names) < _NAMED_ROUTES:
                 names[route] = name
         return name
