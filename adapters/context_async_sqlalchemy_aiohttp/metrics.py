@@ -11,16 +11,16 @@ _SCRAPED_BY = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_ANY}
 
 
 def serve_metrics(app: web.Application, path: str, observers: Iterable[Observer]) -> None:
-    """Add a route for the observer that can be scraped, if there is one.
+    """Add a route for the observer that can be scraped; without such an observer, do nothing.
 
     Args:
         app: the application.
         path: the route's path.
-        observers: those of the application.
+        observers: the application's observers.
 
     Raises:
-        RuntimeError: the application has a route of this path already; raised when the application starts if the
-            other route is added later.
+        RuntimeError: the application has a route of this path already. A route that is added later raises when the
+            application starts.
         ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
@@ -39,16 +39,16 @@ def serve_metrics(app: web.Application, path: str, observers: Iterable[Observer]
         resource.add_route(method, scrape)
 
     async def require_still_free(_app: web.Application) -> None:
-        # A sub-application's path has got its prefix by now.
+        # add_subapp() has added its prefix to the path of a sub-application's resource by now.
         _require_free(app, resource.canonical, resource)
 
     app.on_startup.append(require_still_free)
 
 
 def _require_free(app: web.Application, path: str, ours: web.AbstractResource | None = None) -> None:
-    """Refuse a second resource of the same path: aiohttp serves the first, and says nothing.
+    """Refuse a second resource of the same path, because aiohttp would serve only the first.
 
-    What is dynamic is no rival: aiohttp looks for the most explicit path first (``UrlDispatcher.resolve``).
+    A dynamic resource does not compete: ``UrlDispatcher.resolve`` looks for the most explicit path first.
     """
     for resource in app.router.resources():
         if resource is ours or resource.canonical != path:
