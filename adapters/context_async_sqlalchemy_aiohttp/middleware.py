@@ -1,4 +1,4 @@
-"""The two hooks around an aiohttp request: the middleware, and the signal before headers are written."""
+"""The two hooks around an aiohttp request: the middleware, and the signal before the headers are written."""
 
 from collections.abc import Awaitable
 from typing import cast
@@ -20,20 +20,20 @@ from .request_context import RequestContext, find_request_context
 
 
 def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
-    """Make the middleware that opens a context for each request and ends it before an ordinary response is sent.
+    """Return the middleware that opens a context for each request, and ends the context.
 
-    An ordinary response is written after all middlewares have returned, so a commit that fails here is a 500.
+    aiohttp writes an ordinary response after all middlewares have returned. So a commit that fails here is a 500.
     """
 
     @web.middleware
     async def db_context(request: web.Request, handler: Handler) -> web.StreamResponse:
         parent = current.get()
         if parent is not None and find_request_context(request, parent) is not None:
-            # A parent application's.
+            # The middleware of a parent application has opened the request's context.
             return await handler(request)
         context = RequestContext(lifecycle, parent, request)
-        # Never reset: aiohttp runs each request in a task, so in a contextvars.Context, of its own, and what outlives
-        # the request finds the ended context, and is told so.
+        # The variable is never reset, because aiohttp runs each request in a separate task. A task that outlives the
+        # request finds the ended context, and gets an error that says so.
         current.set(context)
         try:
             response = await handler(request)
@@ -51,7 +51,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
             context.end()
             return response
         try:
-            # A handler that returned None is told so by aiohttp, later.
+            # A handler may return None, which aiohttp refuses later.
             await finish_by_status(context, getattr(response, "status", 500))
         except BaseException:
             _cut_if_partly_sent(request)
@@ -70,9 +70,10 @@ _ALREADY_DONE = cast("Awaitable[None]", _AlreadyDone())
 
 
 def release_before_headers(request: web.Request, response: web.StreamResponse) -> Awaitable[None]:
-    """Commit or roll back before the headers of a stream or a websocket are written: an on_response_prepare signal.
+    """Commit or roll back before the headers of a stream or a websocket are written.
 
-    For an ordinary response the context has ended by now, and there is nothing to do.
+    This is a receiver of the signal ``on_response_prepare``. For an ordinary response the context has ended before
+    the signal, so nothing is left to do.
     """
     context = current.get()
     if context is None or not context.is_open:
@@ -92,10 +93,10 @@ async def _release(context: Context, request: web.Request, response: web.StreamR
 
 
 def _forget_body_encoding(request: web.Request) -> None:
-    """Undo what the prepared response told the request's one writer.
+    """Reset the encoding of the body in the request's writer.
 
-    ``StreamResponse._prepare_headers`` has enabled chunking and compression by the time the signal is sent
-    (aiohttp 3.14, web_response.py); the 500 that answers in its place would be encoded so against its headers.
+    ``StreamResponse._prepare_headers`` has enabled chunking and compression before the signal is sent (aiohttp 3.14,
+    web_response.py). The 500 that replaces the response uses the same writer, but its headers name no encoding.
     """
     writer = request.writer
     if isinstance(writer, StreamWriter):
@@ -105,10 +106,10 @@ def _forget_body_encoding(request: web.Request) -> None:
 
 
 def _cut_if_partly_sent(request: web.Request) -> None:
-    """Cut the connection if the end of a context has failed when a part of the response is out.
+    """Cut the connection to the client if a part of the response has been sent.
 
-    The client must not take the response for complete, and an error-mapping middleware outside of ours would
-    write a second status line into the body (aio-libs/aiohttp#13654).
+    Otherwise the client would treat the response as complete. A middleware outside that maps errors to responses
+    would even write a second status line into the body (aio-libs/aiohttp#13654).
     """
     if request.writer.output_size > 0 and request.transport is not None:
         request.transport.abort()
