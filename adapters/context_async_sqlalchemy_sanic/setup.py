@@ -1,4 +1,4 @@
-"""Setting a Sanic application up: the signals that see every end of a request, and what happens when it stops."""
+"""``setup_db`` for Sanic: adds signal handlers, listeners and the metrics, and shuts down with the worker."""
 
 import sys
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ from .requests import require_known_sanic, route_of
 from .sanic_ext import inject_sessions
 from .signals import RequestSignals
 
-# Before the application's own signal handlers: one that raises or returns something true ends the dispatch.
+# The handlers run before the application's, because a handler that raises or returns a true value ends the dispatch.
 _FIRST = sys.maxsize
-# That one is dispatched in reverse order.
+# Sanic dispatches this signal in reverse order of priority.
 _FIRST_OF_WEBSOCKET_AFTER = -_FIRST
 
 
@@ -33,15 +33,14 @@ def setup_db(
 
     Args:
         app: the application, before it starts.
-        connections: made in each worker at the first use, disposed of when the worker stops.
-        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        connections: the databases. Each worker makes its engines at first use, and disposes of them when it stops.
+        metrics_path: the path of a route that serves the metrics. None adds no route.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: ``app`` is no ``Sanic``, or an element of ``connections`` no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
+        TypeError: ``app`` is not a ``Sanic``, or an element of ``connections`` is not a DBConnect.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or several observers can be scraped.
         RuntimeError: the application has started, was set up before, or has a route at ``metrics_path``. Or Sanic lacks
             an attribute that the adapter needs.
 
@@ -54,8 +53,8 @@ def setup_db(
     signals = RequestSignals(contexts)
 
     async def prepare(app: Any) -> None:
-        # Not on Sanic's own server, where the task can be found; a middleware costs every request about 4 us. A test
-        # client starts an application again and again.
+        # Sanic's own server needs no middleware, because `task_of` finds the task of its requests. The middleware is
+        # added only once, because a test client starts an application several times.
         if app.asgi and all(
             getattr(middleware, "func", None) != signals.open_early for middleware in app.request_middleware
         ):
@@ -80,10 +79,10 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
-    # Not main_process_start, the listeners of which create_server() warns of; this one comes before the workers, too.
+    # create_server() warns about listeners of main_process_start. This event precedes the workers as well.
     app.register_listener(announce_workers, "main_process_ready")
     app.register_listener(start_observing, "before_server_start")
-    # Listeners of a stop run in reverse order: this one is the last, after those that may still use sessions.
+    # Sanic runs the listeners of a stop in reverse order. So this listener is the last: others may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 
 
