@@ -1,4 +1,4 @@
-"""Sessions as arguments of handlers, where Sanic Extensions are in use; without them nothing of them is imported."""
+"""Sessions as arguments of handlers, by the injection of Sanic Extensions. The file imports nothing of them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ SessionConstructor = Callable[[], Awaitable[AsyncSession]]
 
 
 def session_of(connection: DBConnect) -> SessionConstructor:
-    """Make a constructor for ``app.ext.add_dependency``: it gives what ``db_session(connection)`` gives.
+    """Return a constructor for ``app.ext.add_dependency``, which returns ``await db_session(connection)``.
 
     Args:
-        connection: the database.
+        connection: the database of the sessions.
 
     Example::
 
@@ -33,17 +33,17 @@ def session_of(connection: DBConnect) -> SessionConstructor:
 
 
 def inject_sessions(app: Any, connections: Sequence[DBConnect]) -> None:
-    """Give a handler's argument of the type ``AsyncSession`` the session of the only connection.
+    """Let handlers have an argument of the type ``AsyncSession``: the session of the only connection.
 
-    Where there are several, such a handler raises, and says how to name one. What the application has registered for
-    ``AsyncSession`` itself stays.
+    If the application has several connections, such a handler raises an error that explains the alternative. A
+    constructor that the application has registered for ``AsyncSession`` stays.
 
     Args:
         app: the Sanic application, before Sanic Extensions look at the handlers (``before_server_start``).
-        connections: of ``setup_db``.
+        connections: the connections that ``setup_db`` was given.
 
     """
-    # `app.ext` would apply the extensions if they are not, against an AUTO_EXTEND that is turned off.
+    # The property `app.ext` would apply the extensions even if the application has turned AUTO_EXTEND off.
     extensions = getattr(getattr(app, "_ext", None), "extensions", ())
     for extension in extensions:
         if extension.name == "injection" and connections and AsyncSession not in extension.registry:
