@@ -11,16 +11,16 @@ from context_async_sqlalchemy.observer import Observer
 
 
 def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]) -> None:
-    """Add a route for the observer that can be scraped, if there is one.
+    """Add a route for the observer that can be scraped; without such an observer, do nothing.
 
     Args:
         app: the application.
         path: the route's path.
-        observers: those of the application.
+        observers: the application's observers.
 
     Raises:
-        RuntimeError: the application has a route of this path already. If the other route is added later, Sanic raises
-            its ``RouteExists`` there.
+        RuntimeError: the application has a route of this path already. For a route that is added later, Sanic raises
+            ``RouteExists``.
         ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
