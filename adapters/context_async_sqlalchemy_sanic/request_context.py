@@ -1,11 +1,11 @@
-"""The context of a Sanic request: made at its first use, found by the request, ended by signals.
+"""The context of a Sanic request: opened at its first use, found by the request, ended by signals.
 
-All requests of a connection are handled in one task, so a ContextVar of ours would carry one request's context into
-the next. Sanic has the current request in a ContextVar itself; the request is what contexts are kept by.
+Sanic handles all requests of a connection in one task. A ContextVar for contexts would carry the context of one
+request into the next. Sanic keeps the current request in a ContextVar, so contexts are found by their request.
 
-No signal is sent for every end of a request: a stream or a websocket that is cancelled, a forced shutdown and an ASGI
-server's cancellation end without one (sanic 25.12, see ``Sanic.handle_request`` and
-``HttpProtocol.connection_task``). There the end of the task ends the context.
+Sanic sends no signal if a stream or a websocket is cancelled, if a shutdown is forced, or if an ASGI server cancels
+the request (sanic 25.12, ``Sanic.handle_request`` and ``HttpProtocol.connection_task``). In these cases the end of the
+task ends the context.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ _WEBSOCKET_SCHEMES = ("ws", "wss")
 
 
 class RequestContext(Context):
-    """A context that releases its connections before the headers of its request's response are sent.
+    """A context that releases its connections before the headers of the response are sent.
 
     Args:
-        lifecycle: how it ends.
-        request: what it is opened for.
-        task: what handles the request; when it ends, the context does so too, if it has not before.
+        lifecycle: the rules by which the context ends.
+        request: the request, which owns the context.
+        task: the task that handles the request. If the context is still open when the task ends, it is rolled back.
 
     """
 
@@ -43,19 +43,19 @@ class RequestContext(Context):
 
     @property
     def response_has_begun(self) -> bool:
-        """Whether a part of the response has been sent; the handler of a websocket runs after the handshake."""
+        """Whether a part of the response has been sent; always true in the handler of a websocket."""
         request: Any = self.owner
         return request is not None and (headers_are_out(request) or request.scheme in _WEBSOCKET_SCHEMES)
 
     def put(self, connect: Database, session: AsyncSession) -> None:
-        """Take a session over; with the first one, watch for the headers."""
+        """Add a session; the first session makes the context wait for the headers."""
         request: Any = self.owner
         if not self.sessions and request is not None:
             before_headers(request.stream, release_by_status, self)
         super().put(connect, session)
 
     def end(self) -> None:
-        """End, and do not wait for the task any more."""
+        """End the context, which then no longer waits for the end of the task."""
         super().end()
         if self._task is not None:
             self._task.remove_done_callback(self._end_with_the_task)
@@ -72,19 +72,19 @@ _cleanups: set[asyncio.Task[None]] = set()
 
 
 class RequestContexts:
-    """The contexts of one application's requests, for as long as a request is referred to.
+    """The contexts of one application's requests, each kept as long as its request exists.
 
     Args:
-        lifecycle: how they end.
+        lifecycle: the rules by which the contexts end.
 
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
-        # As a WeakKeyDictionary, whose methods cost more than twice as much; every request passes through `get_or_end`.
+        # A dict with weak references as keys is faster than a WeakKeyDictionary. Every request calls `get_or_end`.
         self._contexts: dict[ref[AnyRequest], Context] = {}
         self._forget: Callable[[ref[AnyRequest]], object] = self._contexts.pop
-        # What a task finds that outlives a request without a context.
+        # A task that outlives its request finds this context if the request has never used the database.
         self._ended = Context(lifecycle)
         self._ended.end()
 
@@ -92,11 +92,11 @@ class RequestContexts:
         return len(self._contexts)
 
     def get(self, request: AnyRequest) -> Context | None:
-        """Return the context of a request, open or ended, if it has one."""
+        """Return the context of a request, open or ended, or None if the request has no context."""
         return self._contexts.get(ref(request))
 
     def get_or_open(self, request: AnyRequest) -> Context:
-        """Return the context of a request, open or ended; open one if it has none."""
+        """Return the context of a request, open or ended; if the request has no context, open one."""
         context = self._contexts.get(ref(request))
         if context is None:
             task = task_of(request)
@@ -105,12 +105,12 @@ class RequestContexts:
         return context
 
     def get_or_end(self, request: AnyRequest) -> Context:
-        """Return the context of a request, open or ended; it gets no other if it has none."""
+        """Return the context of a request, open or ended; if the request has no context, it never gets one."""
         return self._contexts.setdefault(ref(request, self._forget), self._ended)
 
 
 def find_context_of_request() -> Context | None:
-    """Return the context, open or ended, of the request that Sanic is handling here, or None outside of any."""
+    """Return the context, open or ended, of the current request, or None outside of requests."""
     try:
         request: AnyRequest = Request.get_current()
     except ServerError:
