@@ -47,7 +47,7 @@ def require_known_sanic() -> None:
 
 
 def route_of(request: AnyRequest) -> str:
-    """Name the route of a request."""
+    """Return the name of a request's route, for metrics and spans."""
     route = request.route
     return route_name(request.method, None if route is None else route.uri)
 
