@@ -1,7 +1,7 @@
-"""The signal handlers of an application: how the contexts of its requests end.
+"""The signal handlers of an application, which end the contexts of its requests.
 
-Every ordinary request passes through ``finish`` alone. A signal with a handler costs each request about 8 us, so none
-opens a context: that is done by the first use.
+An ordinary request calls ``finish`` and no other handler. No handler opens contexts, because each signal that has a
+handler costs every request time. The first use of the database opens the context.
 """
 
 import logging
@@ -31,7 +31,7 @@ class RequestSignals:
     """The signal handlers of one application.
 
     Args:
-        contexts: of its requests.
+        contexts: the contexts of the application's requests.
 
     """
 
@@ -39,16 +39,17 @@ class RequestSignals:
         self._contexts = contexts
 
     async def open_early(self, _request: AnyRequest) -> None:
-        """Open the request's context in the task that handles it, unless one is open there: a request middleware.
+        """Open the request's context in the request's task, unless a context is open there.
 
-        For ASGI servers, whose requests have a task that cannot be found from a child task.
+        This is a request middleware for ASGI servers. A child task cannot find the task of such a request.
         """
         context_or_none()
 
     async def fail(self, request: AnyRequest, exception: Exception, **_: Any) -> None:
-        """Roll back after an exception: the error handler finds a clean session, and nothing is committed any more.
+        """Roll back after an exception, so that the error handler finds a clean session.
 
-        An answer that is raised with a status that commits is left to ``finish``.
+        Nothing of the request is committed after that. An exception with a status below 400 is a response, which
+        ``finish`` handles.
         """
         context = self._context_at_failure(request)
         if context is None or not context.is_open or _is_success(exception):
@@ -57,7 +58,8 @@ class RequestSignals:
         if not context.sessions:
             return
         if headers_are_out(request):
-            # No signal follows. Sanic ends a chunked body as if it were complete, although work of it is lost.
+            # No signal follows. If work is lost, the connection to the client is cut, because Sanic ends a chunked body
+            # as if the body were complete.
             loses_work = bool(context.transactions())
             await finish(context, commit=False)
             if loses_work:
@@ -66,7 +68,10 @@ class RequestSignals:
             await release_by_status(context, 500)
 
     async def finish(self, request: AnyRequest, response: BaseHTTPResponse, **_: Any) -> None:
-        """End the context after all middleware, before an ordinary response is sent: a failing commit is a 500."""
+        """End the context after all middleware and before an ordinary response is sent.
+
+        A commit that fails here is a 500.
+        """
         context = self._contexts.get_or_end(request)
         if not context.sessions:
             if context.is_open:
@@ -80,19 +85,19 @@ class RequestSignals:
             logger.exception("a commit at the end of a stream failed: its connection to the client is cut")
 
     async def finish_websocket(self, request: AnyRequest, **_: Any) -> None:
-        """Commit what a websocket handler left open when it returned; its task ends the context otherwise."""
+        """Commit when a websocket handler has returned; after an exception the task's end rolls back."""
         await finish(self._contexts.get_or_end(request), commit=True)
 
     def _context_at_failure(self, request: AnyRequest) -> Context | None:
-        """Return the request's context, which an error handler may be the first to use."""
+        """Return the request's context, and let an error handler use it too."""
         context = self._contexts.get(request)
         if context is None:
             current = context_or_none()
             if current is None or not current.is_open:
-                # A request that Sanic has made up, to answer what it could not parse, is not its current one. The
-                # connection is closed after it.
+                # Sanic makes a request to answer bytes that it cannot parse, and does not make that request the
+                # current one. So the context becomes current here. Sanic closes the connection after the answer.
                 make_current(self._contexts.get_or_open(request))
-            # None where a test has opened a context in the task of the request: that one is left as it is.
+            # The result is None if a test has opened a context in the request's task. That context is left alone.
             context = self._contexts.get(request)
         return context
 
