@@ -25,7 +25,8 @@ def route_finder() -> Callable[[web.Request], str]:
             resource = route.resource
             method = request.method
             name = route_name(method, None if resource is None else resource.canonical)
-            # A route for any method has several names. So has the route that aiohttp makes if none matches.
+            # A name has the request's method in it, so a route for any method has no single name to store. aiohttp
+            # also makes such a route for each request that matches none.
             if route.method == method and len(names) < _NAMED_ROUTES:
                 names[route] = name
         return name
