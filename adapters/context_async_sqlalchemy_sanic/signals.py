@@ -85,7 +85,7 @@ class RequestSignals:
             logger.exception("a commit at the end of a stream failed: its connection to the client is cut")
 
     async def finish_websocket(self, request: AnyRequest, **_: Any) -> None:
-        """Commit when a websocket handler has returned; after an exception the task's end rolls back."""
+        """Commit when a websocket handler has returned; otherwise the end of its task rolls back."""
         await finish(self._contexts.get_or_end(request), commit=True)
 
     def _context_at_failure(self, request: AnyRequest) -> Context | None:
