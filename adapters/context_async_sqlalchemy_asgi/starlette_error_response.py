@@ -1,17 +1,23 @@
-"""The answer to a commit that failed when the response was about to begin."""
+"""The response to a commit that failed before the response began, made by Starlette's exception handlers."""
 
 from .protocol import ASGIApp, Receive, Scope, Send
 
 
 async def respond_to_failed_commit(failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Let the application answer by its exception handlers; raise the failure if it has none for it.
+    """Respond by the application's exception handlers, or raise the failure.
 
-    Starlette's handlers stand where the response was made, and refuse to answer an exception once it has begun
-    (starlette 1.10, _exception_handler.py): they cannot tell that nothing has left. So they are asked again here.
+    Starlette's exception handlers have refused the failure, because the application has begun its response (starlette
+    1.10, _exception_handler.py). But the middleware has sent nothing yet, so the handlers run again here.
+
+    Args:
+        failure: the exception of the commit.
+        scope: the request.
+        receive: the server's.
+        send: sends the response of the handler.
 
     Raises:
-        Exception: the failure. Starlette's ServerErrorMiddleware, which stands further outside, or else the server
-            answers 500.
+        Exception: the failure, if no handler exists for it. Starlette's ServerErrorMiddleware or the server responds
+            with a 500 then.
 
     """
     handlers = scope.get("starlette.exception_handlers")
