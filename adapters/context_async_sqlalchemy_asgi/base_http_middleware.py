@@ -1,7 +1,8 @@
-"""Starlette's ``BaseHTTPMiddleware``, which runs what is inside of it in a task of its own.
+"""How a stream inside Starlette's ``BaseHTTPMiddleware`` is committed.
 
-It passes messages on through a queue, so that ``send`` returns before the message has come outside: a stream would go
-on using its session while the middleware outside commits it. So a stream is released inside.
+``BaseHTTPMiddleware`` runs the application inside it in a separate task, and passes messages on through a queue. So
+``send`` returns before the message reaches the database middleware, and a stream goes on using its session. The
+database middleware must not commit that session at the same time. So :class:`InnerRelease` commits in the inner task.
 """
 
 from typing import Any
@@ -15,10 +16,10 @@ _MOST_LAYERS = 100
 
 
 def install_inner_release(app: ASGIApp) -> None:
-    """Put a :class:`InnerRelease` into the innermost BaseHTTPMiddleware of a chain of middlewares, if there is one.
+    """Put an :class:`InnerRelease` into the innermost BaseHTTPMiddleware of a chain, if the chain has any.
 
     Args:
-        app: the outermost; each has the next one as its attribute ``app``, as Starlette's own have.
+        app: the outermost middleware. A middleware has the next one as its attribute ``app``, as Starlette's have.
 
     """
     innermost: Any = None
@@ -34,13 +35,13 @@ def install_inner_release(app: ASGIApp) -> None:
 
 
 class InnerRelease:
-    """Releases the context of a stream in the task that uses it.
+    """Releases the context of a stream in the task that uses the context.
 
-    An ordinary response is left to the middleware outside, which knows its final status: nothing uses its session
-    while it is sent.
+    The database middleware outside releases the context of an ordinary response. It knows the final status, and
+    nothing uses the session while the response is sent.
 
     Args:
-        app: the application inside of the BaseHTTPMiddleware.
+        app: the application inside the BaseHTTPMiddleware.
 
     """
 
@@ -56,14 +57,15 @@ class InnerRelease:
         try:
             await self.app(scope, receive, _StreamRelease(context, send).send)
         except Exception as error:
-            # BaseHTTPMiddleware would end the body as if it were complete, and raise afterwards.
+            # BaseHTTPMiddleware ends the body as if the body were complete, and raises the error afterwards. A failure
+            # makes the context refuse that end.
             if context.is_started and context.failure is None and context.transactions():
                 context.failure = error
             raise
 
 
 class _StreamRelease:
-    """Stands between an application and ``send``; finds out whether its response is a stream."""
+    """Replaces ``send`` for an application, and releases the context if the response is a stream."""
 
     def __init__(self, context: RequestContext, send: Send) -> None:
         self._context = context
@@ -71,11 +73,11 @@ class _StreamRelease:
         self._held: Message | None = None
 
     async def send(self, message: Message) -> None:
-        """Send a message of the application's, after the release where a stream needs one."""
+        """Send a message of the application, after the release if a stream needs one."""
         held, self._held = self._held, None
         if message["type"] == "http.response.start":
             if has_length(message):
-                # The next message tells whether it is a stream.
+                # The start is held back, because only the next message shows whether the response is a stream.
                 self._held = message
                 return
             await self._release_at(message)
