@@ -1,4 +1,4 @@
-"""The end of an application: wait for open contexts and dispose of the engines, after its own shutdown code."""
+"""The end of an ASGI application: wait for open contexts, then dispose of the engines."""
 
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 
@@ -8,13 +8,20 @@ _LAST_MESSAGES = {"lifespan.startup.failed", "lifespan.shutdown.complete", "life
 
 
 async def run_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run an application's lifespan, and shut down before the server is told of its end.
+    """Run an application's lifespan, and shut down after the application's own shutdown code.
 
-    An application that has no lifespan (it raises or returns without waiting for a message, as Django does) is
-    given one, so that its engines are disposed of.
+    An application without a lifespan raises, or returns without waiting for a message, as Django does. This function
+    answers the server in its place, so that the engines are disposed of.
+
+    Args:
+        app: the application.
+        lifecycle: waits for the open contexts, and disposes of the engines.
+        scope: the lifespan.
+        receive: gets the server's messages.
+        send: sends a message to the server.
 
     Raises:
-        Exception: what the lifespan raised.
+        Exception: the exception that the application's lifespan raised.
 
     """
     knows_lifespan = False
