@@ -1,4 +1,4 @@
-"""The template of a request's route, for metrics and spans: never its path, whose values have no bound."""
+"""The template of a request's route, for metrics and spans. They never show the path, whose values have no limit."""
 
 from typing import Any
 
@@ -8,16 +8,17 @@ from .protocol import Scope
 
 
 def route_of(scope: Scope) -> str:
-    """Name the route of a request, or of a websocket."""
+    """Return the name of the route of a request or a websocket, for metrics and spans."""
     return route_name(scope.get("method", "GET"), route_template(scope))
 
 
 def route_template(scope: Scope) -> str | None:
-    """Return the template of the route that a request has matched, with the mounts around it, or None.
+    """Return the template of the route that a request has matched, with its mounts, or None.
 
     Args:
-        scope: the request, once the application has routed it. FastAPI and Starlette (1.10, routing.py; not yet
-            0.45) leave the route there, Litestar its template. FastAPI's routers leave theirs apart from it.
+        scope: the request, after the application has found its route. FastAPI and Starlette 1.10 store the route
+            (routing.py). Starlette 0.45 does not. Litestar stores the template. FastAPI stores the route of an included
+            router under a separate key.
 
     """
     if "path_template" in scope:
@@ -25,7 +26,7 @@ def route_template(scope: Scope) -> str | None:
         return template
     included: Any = scope.get("fastapi", {}).get("effective_route_context")
     route: Any = scope.get("route") if included is None else included.original_route
-    # A Mount has no endpoint, and its path is part of the prefix.
+    # A Mount is left out, because its path is part of the prefix. A Mount has no endpoint.
     path: str = (
         getattr(route if included is None else included, "path_format", "") if hasattr(route, "endpoint") else ""
     )
