@@ -1,4 +1,4 @@
-"""Serving metrics from an ASGI application: the answer, and what is said of a path that is taken."""
+"""Serving metrics from an ASGI application."""
 
 from context_async_sqlalchemy.adapter_kit import rendered
 from context_async_sqlalchemy.observer import Exposition
@@ -10,10 +10,10 @@ METHODS = ("GET", "HEAD")
 
 
 class ScrapedApp:
-    """An ASGI application that answers every HTTP request by the metrics.
+    """An ASGI application that answers every HTTP request with the metrics.
 
     Args:
-        exposition: what is scraped.
+        exposition: the observer that renders the metrics.
 
     """
 
@@ -30,12 +30,12 @@ class ScrapedApp:
 
 
 def is_scrape(scope: Scope, path: str) -> bool:
-    """Tell whether a request asks for the metrics, in an application that has no routes to ask."""
+    """Return whether a request asks for the metrics, for an application that has no router."""
     if scope["type"] != "http" or scope["method"] not in METHODS:
         return False
     asked: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
-    # By the specification the path has the root path in it; some servers leave it out.
+    # The path includes the root path by the specification, but some servers leave the root path out.
     return asked == (root + path if asked.startswith(f"{root}/") else path)
 
 
