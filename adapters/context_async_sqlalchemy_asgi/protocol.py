@@ -11,5 +11,5 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def has_length(start: Message) -> bool:
-    """Tell whether the start of a response names its length: what does not is a stream."""
+    """Return whether the start of a response names its length; a response without a length is a stream."""
     return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
