@@ -1,4 +1,4 @@
-"""The context of an ASGI request: it stands between the application and the server's ``send``."""
+"""The context of an ASGI request, which replaces ``send`` for the application."""
 
 from collections.abc import Awaitable
 
@@ -13,19 +13,19 @@ _FORBIDDEN = 403
 
 
 class RequestContext(Context):
-    """A context that is committed or rolled back before its response begins, and before the end of a stream.
+    """A context that commits or rolls back before its response begins, and before the end of a stream.
 
     Args:
-        lifecycle: how it ends.
-        scope: the request.
-        send: the server's.
-        parent: the open context of another request, within which this one is made by a client in the same process.
+        lifecycle: the rules by which the context ends.
+        scope: the request, which owns the context.
+        send: sends a message to the server.
+        parent: the open context of another request. Its handler has called this application in the same process.
 
     Attributes:
-        status: of the response; 500 before there is one.
-        is_started: the response has begun to leave.
-        is_released_inside: another part of the application releases; see ``base_http_middleware``.
-        failure: why the response, or the rest of it, must not leave: a commit that failed.
+        status: the status of the response, or 500 before the response has begun.
+        is_started: whether a part of the response has been sent.
+        is_released_inside: whether an ``InnerRelease`` releases this context; see ``base_http_middleware``.
+        failure: the exception because of which the rest of the response must not be sent, or None.
 
     """
 
@@ -46,7 +46,7 @@ class RequestContext(Context):
         return self.is_started
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send a message of the application's, after the release where one is due."""
+        """Send a message of the application, after a release if the message needs one."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if not self.sessions:
@@ -58,7 +58,7 @@ class RequestContext(Context):
         return self._go_on(message)
 
     async def release(self, cause: ReleaseCause) -> None:
-        """Commit or roll back by the status; after a failure nothing is committed any more."""
+        """Commit or roll back by the status; after a failure, commit nothing more of this context."""
         try:
             await release_by_status(self, self.status, cause)
         except Exception as error:
@@ -68,20 +68,23 @@ class RequestContext(Context):
         self._released_stand_ins += stand_ins(self)
 
     def transactions(self) -> Work:
-        """Return the sessions that are in a transaction; a mock may say so for ever, and is released once."""
+        """Return the sessions that are in a transaction.
+
+        A mock session may always report a transaction, so a mock session is released only once.
+        """
         work = super().transactions()
         return [entry for entry in work if entry not in self._released_stand_ins] if self._released_stand_ins else work
 
     async def _begin(self, message: Message) -> None:
         if not self.is_released_inside:
             await self.release("end" if has_length(message) else "headers")
-        # After a failure this is the application's own answer to it.
+        # After a failure this response is the application's answer to that failure, so it may be sent.
         self.failure = None
         self.is_started = True
         await self._send(message)
 
     async def _go_on(self, message: Message) -> None:
-        # Before the last piece of a body: a client that has got it takes the response for complete.
+        # The release precedes the last piece of a body, because the client then treats the response as complete.
         if self.failure is None and not self.is_released_inside and not message.get("more_body", False):
             await self.release("end")
         if self.failure is not None:
@@ -90,12 +93,15 @@ class RequestContext(Context):
 
 
 class WebSocketContext(RequestContext):
-    """The same for a websocket: released at the handshake. After it the unit is the message, by ``db_context``."""
+    """The context of a websocket, which is released at the handshake.
+
+    After the handshake a unit of work is a message: the handler opens a context for each by ``db_context``.
+    """
 
     __slots__ = ()
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send a message of the application's, after the release if it is the answer to the handshake."""
+        """Send a message of the application, after a release if the message answers the handshake."""
         if self.is_started:
             return self._send(message)
         match message["type"]:
