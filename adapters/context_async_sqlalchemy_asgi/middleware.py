@@ -1,4 +1,4 @@
-"""The middleware that opens a context for each request, and ends it when the application has returned."""
+"""The middleware that opens a context for each request, and ends the context after the application has returned."""
 
 from collections.abc import Iterable
 from typing import Unpack
@@ -28,17 +28,17 @@ _CONTEXT = "context_async_sqlalchemy"
 
 
 class DBContextMiddleware:
-    """Gives every request of an ASGI application, and every websocket, a database context.
+    """Gives every request and every websocket of an ASGI application a database context.
 
-    It commits or rolls back when the response begins, before the last piece of a stream, and after the application
-    has returned: for background tasks, and dependencies of FastAPI that end after the response. When the
-    application's lifespan has ended it waits for open contexts and disposes of the engines.
+    The middleware commits or rolls back when the response begins, and before the last piece of a stream. It does so
+    again after the application has returned, for background tasks and for dependencies of FastAPI that end late.
+    After the application's lifespan it waits for open contexts, and disposes of the engines.
 
-    A context that is open already, a test's or a parent application's, is left alone.
+    If a test or a parent application has opened a context, the middleware leaves that context alone.
 
     Args:
-        app: the application, or the middleware inside of this one.
-        lifecycle: how the contexts end.
+        app: the application, or the next middleware inside.
+        lifecycle: the rules by which the contexts end.
 
     """
 
@@ -60,8 +60,8 @@ class DBContextMiddleware:
             return
         previous = context_or_none()
         parent = previous if previous is not None and previous.is_open else None
-        # The open context of another request is not ours: a server may start a request in a copy of an earlier one's
-        # contextvars, while that one's background task runs (pipelining; python/cpython#140947).
+        # An open context of another request does not count. A server that pipelines may start a request with a copy
+        # of the previous request's contextvars, while that request's background task runs (python/cpython#140947).
         if parent is not None and (not isinstance(parent, RequestContext) or scope.get(_CONTEXT) is parent):
             await self.app(scope, receive, send)
             return
@@ -77,9 +77,10 @@ class DBContextMiddleware:
             await finish(context, commit=False)
             raise
         finally:
-            # A client in the same process, a test's, calls the application in a task of its own that goes on.
+            # The previous context becomes current again, because a test's client in the same process may have called
+            # the application in its own task, which goes on.
             leave_context(token)
-            # Or scope, context and the server's `send` would be garbage for the cyclic collector.
+            # The reference is removed, because otherwise scope, context and `send` would form a reference cycle.
             scope.pop(_CONTEXT, None)
 
     async def _serve(self, context: RequestContext, scope: Scope, receive: Receive) -> None:
@@ -88,35 +89,34 @@ class DBContextMiddleware:
         except Exception:
             if context.failure is None:
                 raise
-        # An application may have swallowed the failure, or have wrapped it into an error of its own.
+        # The failure is read from the context, because the application may have caught or replaced the exception.
         if context.failure is not None:
             if context.is_started:
-                # The server cuts a response that is not complete when the application raises.
+                # If the application raises, the server cuts a response that is not complete.
                 raise context.failure
             await respond_to_failed_commit(context.failure, scope, receive, context.send)
 
 
 class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
-    """The middleware of the published library: ``DBContextMiddleware`` for HTTP only, made from options.
+    """The middleware of the published library, for HTTP only.
 
     Args:
-        app: the application, or the middleware inside of this one.
+        app: the application, or the next middleware inside.
         _before_commit: the option ``before_commit`` as the second positional argument.
-        connections: disposed of at the end of the lifespan; none by default, the application closes its own.
-        metrics_path: where the observer that can be scraped is served, to GET and HEAD, in place of what the
-            application has there; None, the default, for nowhere: what the application serves is unknown here.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        connections: the databases whose engines are disposed of at the end of the lifespan. By default none, and the
+            application closes its connections itself.
+        metrics_path: the path at which the middleware answers GET and HEAD with the metrics, even if the application
+            has a route there. None, the default, serves no metrics.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: an element of ``connections`` is no DBConnect.
+        TypeError: an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or there is one and several observers can be scraped.
+            slash, or several observers can be scraped at it.
 
     """
 
-    # It leaves websockets alone: applications open contexts of their own there.
+    # Websockets are left out, because applications of the published library open contexts there themselves.
     _context_classes = {"http": RequestContext}  # noqa: RUF012 - read only
 
     def __init__(
@@ -135,7 +135,7 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
         self._scraped = None if exposition is None else ScrapedApp(exposition)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request or lifespan; a scrape opens no context."""
+        """Handle one request or lifespan; a scrape gets no context."""
         if self._scraped is not None and is_scrape(scope, self._metrics_path):
             await self._scraped(scope, receive, send)
             return
