@@ -12,8 +12,8 @@ async def respond_to_failed_commit(failure: Exception, scope: Scope, receive: Re
     Args:
         failure: the exception of the commit.
         scope: the request.
-        receive: the server's.
-        send: sends the response of the handler.
+        receive: gets the server's messages.
+        send: sends the handler's response.
 
     Raises:
         Exception: the failure, if no handler exists for it. Starlette's ServerErrorMiddleware or the server responds
