@@ -1,4 +1,4 @@
-"""``setup_db`` for Falcon's ASGI applications, which have no place for an ASGI middleware inside of them."""
+"""``setup_db`` for Falcon's ASGI applications, which have no place for an ASGI middleware."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
@@ -32,23 +32,24 @@ def setup_db(
     metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
-    """Give every request of a Falcon application on ASGI, and every websocket, a database context.
+    """Give every request and every websocket of a Falcon application on ASGI a database context.
 
-    A commit that fails is answered by the server, not by the application's error handlers, which stand inside.
+    The server answers a commit that fails. The application's error handlers do not see the failure, because they run
+    inside the middleware.
 
     Args:
         app: the application, before it starts.
-        connections: disposed of when the application stops, after its own shutdown code and its last request.
-        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        connections: the databases. Their engines are disposed of after the application's last request and its own
+            shutdown code.
+        metrics_path: the path of a route that serves the metrics. None adds no route.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: ``app`` is no ``falcon.asgi.App``, or an element of ``connections`` no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application was set up before, or has a route at ``metrics_path``; raised when the application
-            starts if the other route is added later.
+        TypeError: ``app`` is not a ``falcon.asgi.App``, or an element of ``connections`` is not a DBConnect.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or several observers can be scraped.
+        RuntimeError: the application was set up before, or has a route at ``metrics_path``. A route that is added
+            later raises when the application starts.
 
     """
     _require_falcon_on_asgi(app)
@@ -65,7 +66,11 @@ def setup_db(
 
 
 def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
-    """Put the middleware around the application that a server has, or will get, under its old name."""
+    """Put the middleware around an application, while servers keep their reference to the application.
+
+    A server calls ``type(app).__call__``, so the application gets a subclass whose ``__call__`` is the middleware.
+    Code that compares ``type(app) is App`` breaks. ``isinstance(app, App)`` works as before.
+    """
     base: Any = type(app)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +78,7 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
 
     middleware = DBContextMiddleware(application, lifecycle)
 
-    # Falcon's test clients look for the name `self`, to tell ASGI applications from others.
+    # The first parameter is named `self`, because Falcon's test clients recognize ASGI applications by that name.
     async def call(
         self: object,  # noqa: ARG001 - only looked at by its name
         scope: Scope,
@@ -83,12 +88,12 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
         await middleware(scope, receive, send)
 
     attributes = {"__call__": call, "__slots__": (), "__module__": base.__module__, _MARK: lifecycle}
-    # A server calls the type's method, so it cannot be replaced on the instance.
+    # The class is replaced, because Python looks `__call__` up on the class and not on the instance.
     app.__class__ = type(base.__name__, (base,), attributes)
 
 
 class _TemplateRecorder:
-    """Falcon middleware that notes the template of the route, which the scope does not have."""
+    """Falcon middleware that stores the template of the route in the scope, where Falcon does not put it."""
 
     async def process_resource(
         self,
@@ -97,7 +102,7 @@ class _TemplateRecorder:
         resource: object,  # noqa: ARG002 - Falcon's signature
         params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Note it for a request."""
+        """Store the template for a request."""
         req.scope[_TEMPLATE] = req.uri_template
 
     async def process_resource_ws(
@@ -107,7 +112,7 @@ class _TemplateRecorder:
         resource: object,  # noqa: ARG002 - Falcon's signature
         params: dict[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Note it for a websocket."""
+        """Store the template for a websocket."""
         req.scope[_TEMPLATE] = req.uri_template
 
 
@@ -116,7 +121,7 @@ def _route_of(scope: Scope) -> str:
 
 
 class _MetricsResource:
-    """Falcon resource that answers by the metrics."""
+    """Falcon resource that answers with the metrics."""
 
     def __init__(self, exposition: Exposition) -> None:
         self._exposition = exposition
@@ -133,7 +138,7 @@ class _MetricsResource:
 
 
 class _PathCheck:
-    """Falcon middleware that refuses to start where a later route has taken the place of the metrics."""
+    """Falcon middleware that stops the start if a later route has replaced the metrics."""
 
     def __init__(self, app: "App[Any, Any]", path: str) -> None:
         self._app = app
@@ -144,12 +149,12 @@ class _PathCheck:
         scope: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
         event: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
     ) -> None:
-        """Look once all routes are there."""
+        """Check the path after the application has added its routes."""
         _require_free(self._app, self._path)
 
 
 def _require_free(app: "App[Any, Any]", path: str) -> None:
-    """Refuse a second resource of the same path: Falcon replaces the first, and says nothing."""
+    """Refuse a second resource of the same path, because Falcon would silently replace the first."""
     for route in inspect.inspect_routes(app):
         if route.path == path and route.class_name != _MetricsResource.__name__:
             raise path_taken(path, f"{route.class_name}, {route.source_info}")
