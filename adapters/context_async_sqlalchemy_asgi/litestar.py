@@ -1,4 +1,4 @@
-"""Setting a Litestar application up."""
+"""``setup_db`` for Litestar."""
 
 from collections.abc import Iterable
 from typing import Any, Unpack
@@ -31,23 +31,24 @@ def setup_db(
     metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
-    """Give every request of a Litestar application, and every websocket, a database context.
+    """Give every request and every websocket of a Litestar application a database context.
 
-    A commit that fails is answered by the server, not by the application's exception handlers, which stand inside.
+    The server answers a commit that fails. The application's exception handlers do not see the failure, because they
+    run inside the middleware.
 
     Args:
         app: the application, before it starts.
-        connections: disposed of when the application stops, after its own shutdown code and its last request.
-        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        connections: the databases. Their engines are disposed of after the application's last request and its own
+            shutdown code.
+        metrics_path: the path of a route that serves the metrics. None adds no route.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: ``app`` is no ``Litestar``, or an element of ``connections`` no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application was set up before, or has a route at ``metrics_path``. If the other route is added
-            later, Litestar raises its ``ImproperlyConfiguredException`` there.
+        TypeError: ``app`` is not a ``Litestar``, or an element of ``connections`` is not a DBConnect.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or several observers can be scraped.
+        RuntimeError: the application was set up before, or has a route at ``metrics_path``. For a route that is added
+            later, Litestar raises ``ImproperlyConfiguredException``.
 
     """
     _require_litestar(app)
@@ -57,7 +58,8 @@ def setup_db(
     if metrics_path is not None:
         _serve_metrics(app, metrics_path, lifecycle.observers)
     app.state[_LIFECYCLE] = lifecycle
-    # Litestar does not send its lifespan through `asgi_handler`; its hooks of a stop run in reverse order.
+    # Litestar does not send its lifespan through `asgi_handler`, so the middleware cannot shut down. The hook is the
+    # first in the list, because Litestar runs the hooks of a stop in reverse order.
     application: Any = app
     application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
     app.on_shutdown.insert(0, lifecycle.shut_down)
