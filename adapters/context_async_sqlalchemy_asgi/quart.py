@@ -1,4 +1,4 @@
-"""Setting a Quart application up."""
+"""``setup_db`` for Quart."""
 
 from collections.abc import Iterable
 from typing import Any, Unpack
@@ -31,24 +31,24 @@ def setup_db(
     metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
-    """Give every request of a Quart application, and every websocket, a database context.
+    """Give every request and every websocket of a Quart application a database context.
 
-    A commit that fails is answered by the server, not by the application's error handlers: Quart sends a response
-    after they have run.
+    The server answers a commit that fails. The application's error handlers do not see the failure, because Quart
+    sends a response after they have run.
 
     Args:
         app: the application, before it starts.
-        connections: disposed of when the application stops, after its own shutdown code and its last request.
-        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        connections: the databases. Their engines are disposed of after the application's last request and its own
+            shutdown code.
+        metrics_path: the path of a route that serves the metrics. None adds no route.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: ``app`` is no ``Quart``, or an element of ``connections`` no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application was set up before, or has a route at ``metrics_path``; raised when the application
-            starts if the other route is added later.
+        TypeError: ``app`` is not a ``Quart``, or an element of ``connections`` is not a DBConnect.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or several observers can be scraped.
+        RuntimeError: the application was set up before, or has a route at ``metrics_path``. A route that is added
+            later raises when the application starts.
 
     """
     _require_changeable(app)
@@ -56,7 +56,8 @@ def setup_db(
     if metrics_path is not None:
         _serve_metrics(app, metrics_path, lifecycle.observers)
     app.extensions[_EXTENSION] = lifecycle
-    application: Any = app  # a method is replaced, as Quart documents it for middleware
+    # A method is replaced, because Quart documents this for middleware.
+    application: Any = app
     application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle)
 
 
@@ -79,7 +80,7 @@ def _serve_metrics(app: Quart, path: str, observers: Iterable[Observer]) -> None
 
 
 def _require_free(app: Quart, path: str) -> None:
-    """Refuse a second rule of the same path: Quart serves the first, and says nothing."""
+    """Refuse a second rule of the same path, because Quart would serve only the first."""
     for rule in app.url_map.iter_rules():
         methods = rule.methods
         if rule.endpoint != ROUTE_NAME and rule.rule == path and (methods is None or methods.intersection(METHODS)):
