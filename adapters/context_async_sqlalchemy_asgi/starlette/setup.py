@@ -1,4 +1,4 @@
-"""Setting a Starlette or FastAPI application up: where the middleware goes."""
+"""``setup_db`` for Starlette and FastAPI."""
 
 from collections.abc import Iterable
 from typing import Unpack
@@ -22,25 +22,26 @@ def setup_db(
     metrics_path: str | None = "/metrics",
     **options: Unpack[LifecycleOptions],
 ) -> None:
-    """Give every request of a Starlette or FastAPI application, and every websocket, a database context.
+    """Give every request and every websocket of a Starlette or FastAPI application a database context.
 
     Args:
-        app: the application, before it starts. A mounted application needs no call of its own; with one, the
-            request has the parent's context. Its lifespan is not run: give its connections to the parent.
-        connections: disposed of when the application stops, after its own shutdown code and its last request.
-        position: index in ``app.user_middleware``, 0 being the outermost. By default outermost of those that were
-            added before, but inside of leading OpenTelemetry middlewares, so that the commit is part of the
-            request's span. Middlewares that are added later stand outside: ``add_middleware`` is so.
-        metrics_path: where the observer that can be scraped is served, as a route like any other; None for nowhere.
-        options: ``commit_on``, ``before_commit``, ``after_commit``, ``finish_timeout``, ``drain_timeout``,
-            ``observers``, ``leak_threshold`` and ``leak_stacks``; see
-            :func:`context_async_sqlalchemy.setup_db`.
+        app: the application, before it starts. Set up the parent, and mounted applications need no call. If both are
+            set up, a request has the parent's context. Starlette does not run the lifespan of a mounted application,
+            so give the parent its connections.
+        connections: the databases. Their engines are disposed of after the application's last request and its own
+            shutdown code.
+        position: the index of the middleware in ``app.user_middleware``, where 0 is the outermost. By default the
+            middleware is outermost, but inside leading OpenTelemetry middlewares. So the commit is part of the
+            request's span. ``app.add_middleware`` puts later middlewares outside.
+        metrics_path: the path of a route that serves the metrics. None adds no route.
+        options: see :func:`context_async_sqlalchemy.setup_db`.
 
     Raises:
-        TypeError: ``app`` is no ``Starlette``, or an element of ``connections`` no DBConnect.
-        ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started, has such a middleware already, or a route at ``metrics_path``; the
-            last is raised when the application starts if the other route is added later.
+        TypeError: ``app`` is not a ``Starlette``, or an element of ``connections`` is not a DBConnect.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+            slash, or several observers can be scraped.
+        RuntimeError: the application has started, has a database middleware, or has a route at ``metrics_path``. A
+            route that is added later raises when the application starts.
 
     """
     _require_changeable(app)
