@@ -13,16 +13,16 @@ from context_async_sqlalchemy_asgi.metrics import METHODS, ROUTE_NAME, ScrapedAp
 
 
 def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> None:
-    """Add a route for the observer that can be scraped, if there is one.
+    """Add a route for the observer that can be scraped; without such an observer, do nothing.
 
     Args:
         app: the application.
         path: the route's path.
-        observers: those of the application.
+        observers: the application's observers.
 
     Raises:
-        RuntimeError: the application has a route of this path already; raised when the application starts if the
-            other route is added later.
+        RuntimeError: the application has a route of this path already. A route that is added later raises when the
+            application starts.
         ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
@@ -39,13 +39,13 @@ def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> N
             yield state
 
     _require_free(app, path, ours)
-    # First: Starlette takes the first route that matches, and what is dynamic is no rival.
+    # The route is the first, because Starlette takes the first that matches, which may be a dynamic one.
     app.router.routes.insert(0, ours)
     app.router.lifespan_context = checked_lifespan
 
 
 def _require_free(app: Starlette, path: str, ours: BaseRoute) -> None:
-    """Refuse a second route of the same path: Starlette serves the first, and says nothing."""
+    """Refuse a second route of the same path, because Starlette would serve only the first."""
     rival = _rival([route for route in app.router.routes if route is not ours], path)
     if rival is not None:
         raise path_taken(path, repr(rival))
@@ -61,7 +61,7 @@ def _rival(routes: Iterable[Any], path: str) -> object | None:
             if path.startswith(f"{route.path}/"):
                 rival = _rival(route.routes, path[len(route.path) :])
         elif included is not None:
-            # FastAPI (0.165) keeps the routers that are included as they are.
+            # FastAPI (0.165) keeps an included router as one route, so its routes are searched here.
             rival = _rival([context.starlette_route or context for context in included()], path)
         elif any(_is_reached(route, path, method) for method in METHODS):
             rival = getattr(route, "original_route", route)
