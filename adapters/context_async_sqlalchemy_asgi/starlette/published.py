@@ -21,11 +21,13 @@ from context_async_sqlalchemy_asgi.protocol import ASGIApp
 
 
 class StarletteHTTPDBSessionMiddleware(ASGIHTTPDBSessionMiddleware):
-    """``ASGIHTTPDBSessionMiddleware`` by its published name for Starlette; no BaseHTTPMiddleware any more.
+    """``ASGIHTTPDBSessionMiddleware`` by its published name for Starlette.
+
+    In the published library this class is a BaseHTTPMiddleware. Here it is not.
 
     Args:
-        app: the application, or the middleware inside of this one.
-        dispatch: a function for a BaseHTTPMiddleware inside of this one.
+        app: the application, or the next middleware inside.
+        dispatch: a function for a BaseHTTPMiddleware, which is put inside this middleware.
         before_commit: awaited with the session before each commit; an exception prevents the commit.
 
     """
@@ -41,7 +43,7 @@ class StarletteHTTPDBSessionMiddleware(ASGIHTTPDBSessionMiddleware):
 
 
 def add_starlette_http_db_session_middleware(app: Starlette, before_commit: BeforeCommitCallback | None = None) -> None:
-    """Add the middleware to an application; ``setup_db`` also disposes of its connections.
+    """Add the middleware to an application; unlike ``setup_db``, do not dispose of engines.
 
     Args:
         app: the application, before it starts.
@@ -54,17 +56,18 @@ def add_starlette_http_db_session_middleware(app: Starlette, before_commit: Befo
 async def starlette_http_db_session_middleware(
     request: Request, call_next: RequestResponseEndpoint, before_commit: BeforeCommitCallback | None = None
 ) -> Response:
-    """Handle a request in a context, as a function for ``BaseHTTPMiddleware`` or ``app.middleware("http")``.
+    """Handle a request in a context: a function for ``BaseHTTPMiddleware`` or ``app.middleware("http")``.
 
-    The context ends before the response begins: a stream or a background task finds it ended. The class is better.
+    The context ends before the response begins, so a stream or a background task finds an ended context. The class
+    ``StarletteHTTPDBSessionMiddleware`` serves both.
 
     Args:
         request: the request.
-        call_next: handles it.
+        call_next: handles the request.
         before_commit: awaited with the session before each commit; an exception prevents the commit.
 
     Raises:
-        Exception: what handling the request raised, or the commit.
+        Exception: the exception of the handler, or of the commit.
 
     """
     if is_context_initiated():
