@@ -1,4 +1,4 @@
-"""What every adapter needs to serve metrics: the observer, the answer, and what is said of a path that is taken."""
+"""The parts of serving metrics that no framework changes: the observer, the rendering, and an error message."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,11 @@ from context_async_sqlalchemy.observer import Exposition, Observer, exposition_o
 
 
 def exposition_at(path: str | None, observers: Iterable[Observer]) -> Exposition | None:
-    """Find the observer that is to be served, if there is one.
+    """Return the observer that is served at ``metrics_path``, or None.
 
     Args:
-        path: where it is to be served; None for nowhere.
-        observers: those of the application.
+        path: the ``metrics_path``; None serves no observer.
+        observers: the application's observers.
 
     Raises:
         ValueError: the path does not begin with a slash, or several observers can be scraped.
@@ -42,6 +42,13 @@ def path_taken(path: str, rival: str) -> RuntimeError:
 async def rendered(
     exposition: Exposition, accept: str, accept_encoding: str
 ) -> tuple[Sequence[tuple[str, str]], bytes]:
-    """Render a scrape, given the request's headers of these names."""
-    # In a thread: rendering some hundred routes takes some ten milliseconds, for which other requests would wait.
+    """Return the headers and the body of the answer to a scrape.
+
+    Args:
+        exposition: the observer that renders.
+        accept: the request's Accept header.
+        accept_encoding: the request's Accept-Encoding header.
+
+    """
+    # A thread renders, because the metrics of many routes take so long that other requests would wait.
     return await asyncio.to_thread(exposition.expose, accept, accept_encoding)
