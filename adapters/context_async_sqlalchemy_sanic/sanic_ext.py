@@ -5,8 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.session import db_session
+from context_async_sqlalchemy import DBConnect, db_session
 
 SessionConstructor = Callable[[], Awaitable[AsyncSession]]
 
