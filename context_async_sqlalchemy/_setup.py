@@ -38,7 +38,7 @@ def setup_db(
         commit_on: given a response's status, whether it commits; by default those below 400.
         before_commit: awaited with the session before each commit; an exception prevents the commit.
         after_commit: awaited with the session after each commit, before the response is sent.
-        finish_timeout: seconds that a commit or a close may take before its connection is invalidated.
+        finish_timeout: seconds that a COMMIT, a ROLLBACK or a close may take before the connection is invalidated.
         drain_timeout: seconds that shutdown waits for requests that are still finishing.
         observers: told what happens on the connections, in place of those that installed extras bring
             (``prometheus``, ``opentelemetry``); ``()`` for nobody.
