@@ -11,12 +11,14 @@ from tests.conformance.asgi_driver import (
     StarletteUvicornDriver,
 )
 from tests.conformance.driver import Driver
+from tests.conformance.example_driver import ExampleDriver
 from tests.conformance.sanic_driver import ExtendedSanicDriver, SanicDriver
 from tests.conformance.service import Service
 from tests.support.database import Database
 
 DRIVERS: list[type[Driver]] = [
     AiohttpDriver,
+    ExampleDriver,
     FastAPIHypercornDriver,
     FastAPIUvicornDriver,
     SanicDriver,

@@ -1,0 +1,1 @@
+"""A small web framework, and an adapter for it: the example of docs/how-to/write-an-adapter.md."""

@@ -1,0 +1,96 @@
+"""An adapter for the framework of ``examples/adapter/framework``."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Unpack
+
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import (
+    Context,
+    Lifecycle,
+    LifecycleOptions,
+    context_or_none,
+    finish,
+    finish_by_status,
+    leave_context,
+    make_current,
+    release_by_status,
+    route_name,
+)
+from context_async_sqlalchemy.observer import Exposition, exposition_of
+from examples.adapter.framework import Answer, App, Handler, Middleware, RaisedResponse, Request, Response
+
+_KEY = "context_async_sqlalchemy"
+
+
+class RequestContext(Context):
+    """The context of a request."""
+
+    __slots__ = ()
+
+    @property
+    def response_has_begun(self) -> bool:
+        """Whether a part of the response has been sent."""
+        return isinstance(self.owner, Request) and self.owner.has_begun
+
+
+def setup_db(
+    app: App,
+    connections: Iterable[DBConnect],
+    *,
+    metrics_path: str | None = "/metrics",
+    **options: Unpack[LifecycleOptions],
+) -> None:
+    """Give every request of an application a database context; see :func:`context_async_sqlalchemy.setup_db`."""
+    if app.is_running or _KEY in app.state:
+        raise RuntimeError("call setup_db once for an application, with all connections and before it starts")
+    lifecycle = app.state[_KEY] = Lifecycle(connections, route_of=_route_of, **options)
+    app.middlewares.insert(0, _db_context(lifecycle))
+    app.before_headers.append(_release)
+    app.on_shutdown.append(lifecycle.shut_down)
+    exposition = exposition_of(lifecycle.observers)
+    if metrics_path is not None and exposition is not None:
+        if app.has_route(metrics_path):
+            raise RuntimeError(f"the application has a route at {metrics_path}: give setup_db another metrics_path")
+        app.add_route(["GET", "HEAD"], metrics_path, _scrape(exposition))
+
+
+def _db_context(lifecycle: Lifecycle) -> Middleware:
+    async def db_context(request: Request, handler: Handler) -> Answer:
+        if _KEY in request.state:  # An application around this one has opened the context.
+            return await handler(request)
+        context = request.state[_KEY] = RequestContext(lifecycle, context_or_none(), request)
+        token = make_current(context)
+        try:
+            answer = await handler(request)
+            await finish_by_status(context, answer.status)
+        except RaisedResponse as raised:
+            await finish_by_status(context, raised.response.status)
+            raise
+        except BaseException:  # A cancellation too.
+            await finish(context, commit=False)
+            raise
+        finally:
+            leave_context(token)
+        return answer
+
+    return db_context
+
+
+async def _release(request: Request, status: int) -> None:
+    context = request.state.get(_KEY)
+    if isinstance(context, Context):
+        await release_by_status(context, status)
+
+
+def _route_of(request: Request) -> str:
+    return route_name(request.method, request.template)
+
+
+def _scrape(exposition: Exposition) -> Handler:
+    async def scrape(request: Request) -> Answer:
+        asked = request.headers.get("accept", ""), request.headers.get("accept-encoding", "")
+        headers, body = await asyncio.to_thread(exposition.expose, *asked)
+        return Response(200, body, dict(headers))
+
+    return scrape
