@@ -19,7 +19,7 @@ from context_async_sqlalchemy.observer import (
 )
 
 from .metrics import Metrics
-from .spans import SessionTracer
+from .tracer import SessionTracer
 
 _SCOPE = "context_async_sqlalchemy_opentelemetry"
 
