@@ -22,7 +22,7 @@ from .attributes import ERROR_TYPE, POOL_NAME, class_name, error_type, message, 
 
 _SECOND = 1e9
 
-_WORTH_A_SPAN = 10_000_000
+_MIN_IDLE_FOR_SPAN = 10_000_000
 """Nanoseconds for which a transaction kept its connection idle: what was done meanwhile is to be seen within it."""
 
 Attributes = dict[str, str | int | float]
@@ -55,7 +55,7 @@ class Totals:
         if held > busy:
             self.idle += held - busy
 
-    def have_story(self) -> bool:
+    def need_detail(self) -> bool:
         """Whether events and spans have more to say than the session's: not of one quick transaction that went well."""
         checkout = self.last
         return (
@@ -67,7 +67,7 @@ class Totals:
             or len(checkout.transactions) != 1
             or checkout.transactions[0].outcome != "commit"
             or checkout.error is not None
-            or self.idle >= _WORTH_A_SPAN
+            or self.idle >= _MIN_IDLE_FOR_SPAN
         )
 
 
@@ -90,7 +90,7 @@ class SessionSpan:
         self._name = f"db.session {pool.name}"
         self._pool_attributes = pool_attributes(pool)
         self._offset = context.epoch_offset
-        self._has_story = context.error is not None or totals.have_story()
+        self._needs_detail = context.error is not None or totals.need_detail()
         self._recorded: set[int] = set()
 
     def build(self, parent: Context) -> None:
@@ -98,7 +98,7 @@ class SessionSpan:
         attributes = self._attributes()
         start_time = self._totals.began_at + self._offset
         span = self._tracer.start_span(self._name, parent, attributes=attributes, start_time=start_time)
-        if self._has_story:
+        if self._needs_detail:
             self._fill(span)
         span.end(self._context.ended_at + self._offset)
 
@@ -106,7 +106,7 @@ class SessionSpan:
         """Make a span that was begun with the context the session's."""
         span.update_name(self._name)
         span.set_attributes(self._attributes())
-        if self._has_story:
+        if self._needs_detail:
             self._fill(span)
         span.end(self._context.ended_at + self._offset)
 
