@@ -1,4 +1,4 @@
-"""The Prometheus adapter: metrics of pools, transactions and contexts, and the body of /metrics."""
+"""The Prometheus adapter: an observer that measures pools, transactions and contexts, and renders ``/metrics``."""
 
 from .observer import PrometheusObserver, default_observer
 
