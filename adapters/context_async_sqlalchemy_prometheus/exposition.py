@@ -1,8 +1,7 @@
-"""Rendering a scrape: prometheus-client's encoders, and a quicker one for the metrics that have a series per route.
+"""Renders a scrape: prometheus-client's encoders, and a faster one for the metrics that have a series per route.
 
-prometheus-client 0.26 examines every character of the names in each line. For 200 routes, each with some 100 lines,
-it takes 130 ms or more; this module takes 60 ms or more (``python -m tools.benchmarks.scrape``). The result is the
-same, byte for byte.
+prometheus-client 0.26 examines every character of the names in each line. This module skips that for the names that
+it knows to be valid. The result is the same, byte for byte. ``python -m tools.benchmarks.scrape`` compares the two.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,14 +19,14 @@ _CREATED = "_created"
 
 
 def render(registry: CollectorRegistry, accept: str) -> tuple[str, bytes]:
-    """Render everything in a registry.
+    """Return the content type and the body of a scrape of a registry.
 
     Args:
-        registry: what is rendered.
-        accept: the request's Accept header: OpenMetrics, with exemplars, or Prometheus' text format.
+        registry: the registry, whose metrics are rendered.
+        accept: the request's Accept header. It chooses OpenMetrics, which has exemplars, or Prometheus' text format.
 
     Returns:
-        The content type, and the body.
+        The content type and the body.
 
     """
     encode, content_type = choose_encoder(accept)
@@ -41,15 +40,15 @@ def render(registry: CollectorRegistry, accept: str) -> tuple[str, bytes]:
             ours.extend(lines_of(family))
         else:
             others.append(family)
-    # Ours first: what prometheus-client encodes ends with the mark of the end.
+    # Our metrics come first, because prometheus-client's encoder writes OpenMetrics' end mark at its end.
     return content_type, "".join(ours).encode() + encode(others)
 
 
 class _Families(list[Metric], Collector):
-    """Metrics that are collected already."""
+    """A collector of metrics that have been collected already."""
 
     def collect(self) -> Iterable[Metric]:
-        """Give them."""
+        """Return the metrics."""
         return self
 
 
@@ -96,7 +95,7 @@ def _number(value: float) -> str:
 
 
 def _exemplar(exemplar: Exemplar) -> str:
-    # Not by _label: its cache is for what comes again.
+    # Not by _label: an exemplar's values do not come again, so they would only push others out of its cache.
     labels = ",".join([f'{name}="{_escaped(value)}"' for name, value in sorted(exemplar.labels.items())])
     timestamp = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
     return f" # {{{labels}}} {_number(exemplar.value)}{timestamp}"
