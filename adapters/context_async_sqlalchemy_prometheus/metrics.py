@@ -1,7 +1,7 @@
-"""The metrics: their names, help texts, labels and buckets; and the series of a pool and a route, bound once.
+"""The metrics with their names, help texts, labels and buckets, and the series of a pool and of a route.
 
-Names and help texts of ``db_client_connection_*`` are those that OpenTelemetry's semantic conventions 1.44 get in
-Prometheus form (docs/db/database-metrics.md), so that one dashboard serves both; ``db_session_*`` are our own.
+The names and help texts of ``db_client_connection_*`` are those of OpenTelemetry's semantic conventions 1.44
+(docs/db/database-metrics.md) in Prometheus form, so that one dashboard serves both. ``db_session_*`` are ours.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -18,21 +18,21 @@ SERVER_ADDRESS_LABEL = "server_address"
 SERVER_PORT_LABEL = "server_port"
 
 WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
-"""Seconds: the convention's for the duration of an operation, and the 30 of SQLAlchemy's default ``pool_timeout``."""
+"""Seconds: the conventions' buckets for operations, and 30 because it is SQLAlchemy's default ``pool_timeout``."""
 
 USE_BUCKETS = (*WAIT_BUCKETS, 60, 300)
-"""Seconds: streams hold connections for minutes."""
+"""Seconds: the buckets go on to 300 because streams may hold a connection for minutes."""
 
 _NANOSECOND = 1e-9
 
 
 class Metrics:
-    """All counters and histograms.
+    """All counters and histograms of one registry.
 
     Args:
-        registry: where they are registered.
-        lock: what is held by whoever updates them.
-        in_files: whether they are prometheus-client's own, which it keeps in files in its multiprocess mode.
+        registry: the registry that the metrics are registered in.
+        lock: the lock that the observer holds while it updates a metric.
+        in_files: whether to use prometheus-client's classes, which keep values in files in its multiprocess mode.
 
     Raises:
         ValueError: the registry has metrics of these names already.
@@ -125,7 +125,8 @@ class Metrics:
 class PoolSeries:
     """The series of one pool.
 
-    They begin at zero when the pool is first heard of: Prometheus sees no increase in a series that begins at one.
+    The series begin at zero when the pool is observed, because Prometheus sees no increase in a series that begins
+    at one.
     """
 
     __slots__ = ("create_time", "invalidations", "leaks_suspected", "waits_cancelled")
@@ -138,11 +139,12 @@ class PoolSeries:
 
 
 class RouteSeries:
-    """The series of one pool and route: looking one up by its labels costs more than adding to it.
+    """The series of one pool and route, kept because a look-up by labels costs more than an update.
 
-    Those of troubles begin at zero with the others, as a pool's do. What else a route may never need, histograms above
-    all, is made at its first use: a scrape has 16 lines for each. So there is none for transactions that were lost,
-    which the pool's invalidations tell; a COMMIT of unknown outcome is worth an alert of its route.
+    Error counters start at zero together with the rest of the route's series, as a pool's do. Rarely used series,
+    histograms above all, are created on first use, because each histogram adds many lines to a scrape. Lost
+    transactions get no series at zero: the pool's invalidation counter covers them. Transactions of unknown outcome
+    get one, so that an alert can name the route.
     """
 
     __slots__ = (
@@ -176,8 +178,8 @@ class RouteSeries:
             metrics.retries.labels(pool, route, sqlstate)
 
     def checkout_ended(self, checkout: Checkout, exemplar: Trace | None) -> None:
-        """Measure what the connection was used for, and what for not: all that a checkout changes, in one call."""
-        # From the instants: the properties in seconds would take as long as two of the histograms.
+        """Update all series of the route by a checkout that has ended."""
+        # Computed from the instants, because the record's properties in seconds would each cost a call.
         taken_at = checkout.taken_at
         held = checkout.released_at - taken_at
         idle = held - checkout.busy
@@ -203,7 +205,7 @@ class RouteSeries:
 
     @property
     def early_release_saved(self) -> HistogramSeries:
-        """The time that early releases saved."""
+        """The series of the time that early releases saved, created on first use."""
         if self._saved is None:
             self._saved = self._metrics.early_release_saved.labels(*self._labels)
         return self._saved
