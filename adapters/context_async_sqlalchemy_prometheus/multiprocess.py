@@ -1,14 +1,15 @@
-"""Several processes behind one port: prometheus-client's multiprocess mode, and what a server must do for it.
+"""Support for servers with several processes behind one port: prometheus-client's multiprocess mode.
 
-Set ``PROMETHEUS_MULTIPROC_DIR`` in the server's environment. Each process writes what it measures into files of that
-directory, and whichever is scraped answers for all. The files of an earlier run must be gone before the first process
-starts. On Sanic ``setup_db`` sees to it (not with ``single_process=True``, which needs no directory); gunicorn needs
-one line in its ``gunicorn.conf.py``::
+Set ``PROMETHEUS_MULTIPROC_DIR`` in the server's environment. Each process writes its measurements into files of that
+directory, and the process that is scraped answers for all. The files of an earlier run must be deleted before the
+first process starts. On Sanic ``setup_db`` deletes them. (A Sanic server with ``single_process=True`` needs no
+directory.) gunicorn needs one line in its ``gunicorn.conf.py``::
 
     from context_async_sqlalchemy_prometheus.multiprocess import child_exit, on_starting
 
-With any other server call :func:`wipe` in the main process before it starts the others, or delete the directory's
-``*.db`` files before the start. The directory belongs to one server: not to a second one, nor to another container.
+With any other server call :func:`wipe` in the main process before it starts the workers, or delete the directory's
+``*.db`` files before the start. The directory belongs to one server: do not share it with a second server or with
+another container.
 """
 
 import os
@@ -22,10 +23,11 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def directory_or_none() -> Path | None:
-    """Find where the processes meet, if there are several.
+    """Return the directory of the multiprocess mode, or None if ``PROMETHEUS_MULTIPROC_DIR`` is not set.
 
     Raises:
-        RuntimeError: the variable was set too late: prometheus-client keeps its values in this process.
+        RuntimeError: the variable was set after the import of prometheus-client, which keeps its values in the memory
+            of this process then.
 
     """
     directory = os.environ.get(VARIABLE)
@@ -40,7 +42,9 @@ def directory_or_none() -> Path | None:
 
 
 def wipe(directory: Path) -> None:
-    """Make the directory, or delete what an earlier run left in it; for a main process before it starts others.
+    """Create the directory, or delete the files of an earlier run in it.
+
+    Call it in a main process, before it starts its workers.
 
     Args:
         directory: the value of ``PROMETHEUS_MULTIPROC_DIR``.
@@ -52,10 +56,10 @@ def wipe(directory: Path) -> None:
 
 
 def registry_of_all(directory: Path) -> CollectorRegistry:
-    """Collect what all processes have written; the gauges of those that have died are dropped.
+    """Return a registry with the metrics of all processes. The gauges of dead processes are deleted.
 
-    A server's hook that tells of a worker's death does not run when the main process dies with it, nor on every
-    server: what counts is whether the process is there.
+    This function looks at the running processes itself, because not every server has a hook for the death of a
+    worker, and the hook does not run if the main process dies too.
     """
     for path in directory.glob("gauge_live*.db"):
         process_id = path.stem.rpartition("_")[2]
@@ -67,9 +71,9 @@ def registry_of_all(directory: Path) -> CollectorRegistry:
 
 
 def on_starting(server: Any) -> None:
-    """Wipe the directory: gunicorn's hook of that name, to be imported into ``gunicorn.conf.py``.
+    """Wipe the directory. Import this hook into ``gunicorn.conf.py``; gunicorn calls it by its name.
 
-    After an upgrade on the fly (SIGUSR2) the processes of the old server are still serving: their files stay.
+    After an upgrade on the fly (SIGUSR2) the workers of the old server still serve requests, so their files stay.
     """
     directory = directory_or_none()
     if directory is not None and server.master_pid == 0:
@@ -77,7 +81,7 @@ def on_starting(server: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Drop the gauges of a worker that has ended: gunicorn's hook of that name."""
+    """Delete the gauges of a worker that has ended. gunicorn calls this hook by its name."""
     directory = directory_or_none()
     if directory is not None:
         _drop_gauges(worker.pid, directory)
@@ -89,7 +93,7 @@ def _drop_gauges(process_id: int, directory: Path) -> None:
 
 def _is_running(process_id: int) -> bool:
     if sys.platform == "win32":
-        return True  # There os.kill would kill it, whatever the signal.
+        return True  # On Windows os.kill would kill the process, whatever the signal.
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
