@@ -1,4 +1,4 @@
-"""The observer that turns what it is told into Prometheus metrics, and renders them."""
+"""The observer that turns records into Prometheus metrics, and renders the metrics."""
 
 import gzip
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ from .series import CounterSeries
 class PrometheusObserver(Observer):
     """Measures pools, transactions and contexts, for Prometheus to scrape.
 
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set a scrape answers for all processes of the server; see
+    If ``PROMETHEUS_MULTIPROC_DIR`` is set, a scrape answers for all processes of the server; see
     :mod:`context_async_sqlalchemy_prometheus.multiprocess`.
 
     Args:
-        registry: where the metrics are registered and what ``expose`` renders, with what else is in it: an
-            application's own metrics. By default prometheus-client's default registry.
+        registry: the registry for the metrics; by default prometheus-client's. ``expose`` renders the whole registry,
+            an application's metrics included.
 
     Raises:
-        ValueError: the registry has these metrics already: there is one observer for a registry.
-        RuntimeError: ``PROMETHEUS_MULTIPROC_DIR`` was set too late.
+        ValueError: the registry has these metrics already, because it has another observer.
+        RuntimeError: ``PROMETHEUS_MULTIPROC_DIR`` was set after the import of prometheus-client.
 
     """
 
@@ -57,8 +57,9 @@ class PrometheusObserver(Observer):
         else:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._pools = self._gauges = PoolGauges(registry)
-            self._traces = Traces()  # This mode drops them (prometheus-client 0.26).
-        # Held by whatever counts, see .series; never while a route or a span is asked for, which is others' code.
+            self._traces = Traces()  # The multiprocess mode drops exemplars (prometheus-client 0.26).
+        # Every update of a metric holds this lock; see .series. It is never held while a route or a span is looked up,
+        # because the adapter's or OpenTelemetry's code runs there.
         self._lock = RLock()
         self._metrics = Metrics(registry, self._lock, in_files=self._directory is not None)
         self._by_pool: dict[str, PoolSeries] = {}
@@ -66,21 +67,21 @@ class PrometheusObserver(Observer):
         self._contexts: dict[ContextOutcome, CounterSeries] = {}
 
     def expose(self, accept: str, accept_encoding: str) -> tuple[Sequence[tuple[str, str]], bytes]:
-        """Render all metrics of the registry, or of all processes.
+        """Return headers and body of a scrape: all metrics of the registry, or of all processes.
 
         Args:
-            accept: the request's Accept header: OpenMetrics, with exemplars, or Prometheus' text format.
-            accept_encoding: its Accept-Encoding header: gzip is used where it is accepted.
+            accept: the request's Accept header. It chooses OpenMetrics, with exemplars, or Prometheus' text format.
+            accept_encoding: the request's Accept-Encoding header. The body is compressed if the header accepts gzip.
 
         Returns:
-            The response's headers, and its body.
+            The response's headers and body.
 
         """
         content_type, body = render(self._scraped(), accept)
         headers = [("Content-Type", content_type)]
         if gzip_accepted(accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
-            # Level 9, prometheus-client's, makes it a quarter smaller in eight times the time.
+            # Not prometheus-client's level 9, because that takes several times as long for a slightly smaller body.
             body = gzip.compress(body, compresslevel=1)
         return headers, body
 
@@ -91,12 +92,12 @@ class PrometheusObserver(Observer):
         return registry_of_all(self._directory)
 
     def workers_starting(self) -> None:
-        """Delete what the processes of an earlier run have left."""
+        """Delete the files of an earlier run."""
         if self._directory is not None:
             wipe(self._directory)
 
     def pool_observed(self, pool: ObservedPool) -> None:
-        """Read the pool from now on."""
+        """Read the pool from now on, and create its series at zero."""
         self._pools.observe(pool)
         with self._lock:
             self._of_pool(pool)
@@ -104,17 +105,17 @@ class PrometheusObserver(Observer):
                 self._contexts[outcome] = self._metrics.contexts.labels(outcome)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
-        """Read the pool no more; what was counted of it stays."""
+        """Stop reading the pool. Its counters stay."""
         self._pools.forget(pool)
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
-        """Measure how long opening the connection took."""
+        """Measure how long the connection took to open."""
         exemplar = self._traces.current()
         with self._lock:
             self._of_pool(pool).create_time.observe(seconds, exemplar)
 
     def connection_invalidated(self, pool: ObservedPool) -> None:
-        """Count the connection."""
+        """Count the invalidated connection."""
         with self._lock:
             self._of_pool(pool).invalidations.inc()
 
@@ -132,7 +133,10 @@ class PrometheusObserver(Observer):
             lock.release()
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Measure the wait: percentiles without those that failed look best when it is worst."""
+        """Measure the wait of a failed checkout.
+
+        The histogram includes failed waits, because its percentiles would otherwise look best when the pool is worst.
+        """
         exemplar, route = self._traces.current(), failure.route
         with self._lock:
             series = self._of_route(failure.pool.name, route)
@@ -143,13 +147,13 @@ class PrometheusObserver(Observer):
                 self._of_pool(failure.pool).waits_cancelled.inc()
 
     def checkout_ended(self, checkout: Checkout) -> None:
-        """Measure what the connection was used for, and what for not."""
+        """Measure the wait, the hold and the transactions of a checkout."""
         traces, released_at = self._traces, checkout.released_at
         exemplar = None if released_at < traces.asleep_until else traces.current(released_at)
         context = checkout.context
         labels = checkout.pool.name, NO_ROUTE if context is None else context.route
         lock = self._lock
-        lock.acquire()  # In half the time of a "with", here where it is for each request.
+        lock.acquire()  # Faster than "with", and this is called for each request.
         try:
             series = self._by_route.get(labels) or self._of_route(*labels)
             series.checkout_ended(checkout, exemplar)
@@ -159,25 +163,25 @@ class PrometheusObserver(Observer):
             self._gauges.keep_fresh()
 
     def early_release_ended(self, release: EarlyRelease) -> None:
-        """Measure for how long others could have the connection."""
+        """Measure how long the connection was available to other contexts."""
         exemplar, pool, route = self._traces.current(), release.checkout.pool, release.checkout.route
         with self._lock:
             self._of_route(pool.name, route).early_release_saved.observe(release.saved_seconds, exemplar)
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
-        """Count the wait."""
+        """Count the context that waits for a second connection of a pool."""
         route = nested.route
         with self._lock:
             self._of_route(nested.pool.name, route).nested_checkouts.inc()
 
     def retried(self, attempt: FailedAttempt) -> None:
-        """Count the attempt that is made again."""
+        """Count the attempt that the database refused."""
         pool, route = "unknown" if attempt.pool is None else attempt.pool.name, attempt.route
         with self._lock:
             self._metrics.retries.labels(pool, route, attempt.sqlstate).inc()
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
-        """Count the connection."""
+        """Count the suspected leak."""
         with self._lock:
             self._of_pool(leak.checkout.pool).leaks_suspected.inc()
 
@@ -197,5 +201,5 @@ class PrometheusObserver(Observer):
 
 @cache
 def default_observer() -> PrometheusObserver:
-    """Give the process's observer, which measures into prometheus-client's default registry."""
+    """Return the observer of this process, which measures into prometheus-client's default registry."""
     return PrometheusObserver()
