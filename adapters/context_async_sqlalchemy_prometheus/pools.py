@@ -1,4 +1,4 @@
-"""The gauges of the pools: read when they are scraped, never counted up and down."""
+"""The gauges of the pools. A scrape reads the pools' state; no event counts a gauge up or down."""
 
 import asyncio
 from collections.abc import Iterable
@@ -24,30 +24,33 @@ _PENDING = (
     "db_client_connection_pending_requests",
     "The number of current pending requests for an open connection.",
 )
-# Not a label of the others: their series go on when the host changes, and panels can divide one by the other.
+# The server is not a label of the other gauges, so that their series go on when the host changes.
 _SERVER = "db_session_server_connections", "The number of open connections, by the server that they lead to."
 _SERVER_LABELS = POOL_LABEL, SERVER_ADDRESS_LABEL, SERVER_PORT_LABEL
 _NOTHING = PoolReading(used=0, idle=0, pending=0, maximum=0, idle_maximum=0)
 
 
 class Pools:
-    """The pools that are observed now."""
+    """The pools that are observed, and their state."""
 
     def __init__(self) -> None:
         self._pools: list[ObservedPool] = []
 
     def observe(self, pool: ObservedPool) -> None:
-        """Read this pool too."""
+        """Read this pool from now on."""
         if pool not in self._pools:
             self._pools.append(pool)
 
     def forget(self, pool: ObservedPool) -> None:
-        """Do not read this pool any more."""
+        """Stop reading this pool."""
         if pool in self._pools:
             self._pools.remove(pool)
 
     def readings(self) -> dict[str, PoolReading]:
-        """Read all pools; those that share a name are one: an engine that was replaced gives way while it is used."""
+        """Return the state of all pools by name.
+
+        Pools that share a name are added up, because a replaced engine drains while the new engine is in use.
+        """
         readings: dict[str, PoolReading] = {}
         for pool in tuple(self._pools):
             other, reading = readings.get(pool.name), pool.read()
@@ -55,7 +58,10 @@ class Pools:
         return readings
 
     def servers(self) -> dict[tuple[str, str, str], int]:
-        """Count the open connections to each server, by pool, address and port; a pool may have two for a while."""
+        """Return the number of open connections by pool name, server address and port.
+
+        A pool name may have two servers for a while, after its host has changed.
+        """
         servers: dict[tuple[str, str, str], int] = {}
         for pool in tuple(self._pools):
             if pool.server_address is not None:
@@ -69,7 +75,7 @@ class PoolCollector(Pools, Collector):
     """Reads the pools at each scrape.
 
     Args:
-        registry: where it is registered.
+        registry: the registry that the collector registers itself in.
 
     """
 
@@ -78,11 +84,11 @@ class PoolCollector(Pools, Collector):
         registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Tell the names, so that the registry can refuse to have them twice."""
+        """Return the families without samples, so that the registry can refuse a second metric of the same name."""
         return self._families({}, {})
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Read the pools."""
+        """Return the state of the pools as metrics."""
         return self._families(self.readings(), self.servers())
 
     def _families(
@@ -107,13 +113,13 @@ class PoolCollector(Pools, Collector):
 
 
 class PoolGauges(Pools):
-    """Writes what the pools of this process are doing where the other processes find it.
+    """Writes the state of this process's pools to gauges that the other processes can read.
 
-    prometheus-client's multiprocess mode sees no collectors, and a scrape is answered by one process for all. So each
-    refreshes its gauges when it is scraped itself, and every ``REFRESH_SECONDS`` for the others.
+    prometheus-client's multiprocess mode calls no collectors, and one process answers a scrape for all. So a process
+    refreshes its gauges when it is scraped itself, and every ``REFRESH_SECONDS`` for scrapes of the other processes.
 
     Args:
-        registry: where the gauges are registered.
+        registry: the registry that the gauges are registered in.
 
     """
 
@@ -123,7 +129,7 @@ class PoolGauges(Pools):
 
         super().__init__()
         self._count = gauge(_COUNT, POOL_LABEL, STATE_LABEL)
-        # The processes' pools together: their limits add up like what is in use of them.
+        # The limits of the processes' pools add up, as their connections do.
         self._maximum, self._idle_maximum, self._pending = (
             gauge(described, POOL_LABEL) for described in (_MAX, _IDLE_MAX, _PENDING)
         )
@@ -133,17 +139,17 @@ class PoolGauges(Pools):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def observe(self, pool: ObservedPool) -> None:
-        """Read this pool too, from now on every second."""
+        """Read this pool from now on, every second."""
         super().observe(pool)
         self.keep_fresh()
 
     def forget(self, pool: ObservedPool) -> None:
-        """Do not read this pool any more."""
+        """Stop reading this pool, and set its gauges to zero."""
         super().forget(pool)
         self.refresh()
 
     def keep_fresh(self) -> None:
-        """Have the gauges refreshed every second, if they are not yet and there is a loop that can."""
+        """Start the refresh of the gauges every second, unless it runs already or no event loop is running."""
         if self._loop is not None and not self._loop.is_closed():
             return
         try:
@@ -161,9 +167,9 @@ class PoolGauges(Pools):
         self.refresh()
 
     def refresh(self) -> None:
-        """Write what the pools are doing now."""
+        """Set the gauges to the current state of the pools."""
         readings = self.readings()
-        # Series cannot be removed in this mode (prometheus-client 0.26): a pool that is gone has nothing.
+        # prometheus-client 0.26 cannot remove series in this mode, so the gauges of a forgotten pool are set to zero.
         for name in self._written - readings.keys():
             self._write(name, _NOTHING)
         for name, reading in readings.items():
