@@ -1,13 +1,15 @@
-"""Counters and histograms: what they are asked for, and those of a single process, which are plain numbers.
+"""Counters and histograms: their interface, and an implementation for a single process by plain numbers.
 
-prometheus-client keeps each bucket in an object with a lock of its own, so that it may as well be a place in a file,
-which several processes need (see :mod:`context_async_sqlalchemy_prometheus.multiprocess`). One process needs numbers,
-and one lock for all that happens at once.
+prometheus-client keeps each bucket in an object that has a lock and may keep its value in a file. A server with
+several processes needs that (see :mod:`context_async_sqlalchemy_prometheus.multiprocess`). A single process needs
+numbers, and one lock for all updates of an event.
 
-Several threads may measure, with an event loop in each, while another one renders a scrape; ``counts[index] += 1`` is
-several steps, also under the GIL. So whoever calls ``labels``, ``inc`` or ``observe`` holds the lock that the families
-were made with, and a scrape holds it while it reads a histogram. It is reentrant: the garbage collector may run at any
-of these steps, and where it finds a connection that nobody gave back, the observer is told in the same thread.
+Several threads may measure, each with an event loop, while another thread renders a scrape. ``counts[index] += 1`` is
+not atomic, not even under the GIL. So every caller of ``labels``, ``inc`` or ``observe`` holds the lock that the
+families were made with, and a scrape holds the lock while it reads a histogram.
+
+The lock is reentrant, because the garbage collector may run during an update. If it collects a connection that was
+never returned, SQLAlchemy calls the observer in the same thread.
 """
 
 import math
@@ -32,18 +34,18 @@ SeriesT_co = TypeVar("SeriesT_co", covariant=True)
 
 
 class CounterSeries(Protocol):
-    """What counts the events of one set of labels: prometheus-client's counter is one."""
+    """The counter of one set of labels. prometheus-client's counter is one."""
 
     def inc(self, amount: float = 1) -> None:
-        """Count this many more."""
+        """Add an amount to the counter."""
         ...
 
 
 class HistogramSeries(Protocol):
-    """What counts the durations of one set of labels: prometheus-client's histogram is one."""
+    """The histogram of one set of labels. prometheus-client's histogram is one."""
 
     def observe(self, amount: float, exemplar: Trace | None = None) -> None:
-        """Count the duration, in seconds, and keep the trace in which it was measured."""
+        """Add a duration in seconds, with the trace in which it was measured, if any."""
         ...
 
 
@@ -51,12 +53,12 @@ class Family(Protocol[SeriesT_co]):
     """All series of a metric."""
 
     def labels(self, *labelvalues: str) -> SeriesT_co:
-        """Find the series of these values of the labels, or make it; it begins at zero."""
+        """Return the series of these label values. A new series begins at zero."""
         ...
 
 
 class CounterOfProcess:
-    """A counter that is a number."""
+    """A counter kept as a number."""
 
     __slots__ = ("created", "value")
 
@@ -65,15 +67,15 @@ class CounterOfProcess:
         self.value = 0.0
 
     def inc(self, amount: float = 1) -> None:
-        """Count this many more."""
+        """Add an amount to the counter."""
         self.value += amount
 
 
 class HistogramOfProcess:
-    """A histogram that is a list of numbers.
+    """A histogram kept as a list of numbers.
 
     Args:
-        bounds: of the buckets, in seconds and in order, without the infinite one.
+        bounds: the upper bounds of the buckets in seconds, ascending, without the infinite one.
 
     """
 
@@ -83,14 +85,14 @@ class HistogramOfProcess:
         self.bounds = bounds
         self.created = time.time()
         self.counts = [0] * (len(bounds) + 1)
-        """Of each bucket alone, not of those below it."""
+        """The number of durations per bucket, not cumulated."""
         self.sum = 0.0
         self.exemplars: list[Exemplar | None] = [None] * len(self.counts)
 
     def observe(self, amount: float, exemplar: Trace | None = None) -> None:
-        """Count the duration, in seconds, and keep the trace in which it was measured."""
+        """Add a duration in seconds, with the trace in which it was measured, if any."""
         bounds = self.bounds
-        # Almost all waits are in the first bucket.
+        # The comparison saves the search for almost all waits, because they are in the first bucket.
         index = bisect_left(bounds, amount) if amount > bounds[0] else 0
         self.counts[index] += 1
         self.sum += amount
@@ -102,11 +104,11 @@ class CountersOfProcess(Collector):
     """A metric whose series are counters of this process.
 
     Args:
-        name: the metric's, without ``_total``.
-        documentation: its help text.
-        labels: their names.
-        registry: where it is registered.
-        lock: see the module.
+        name: the name of the metric without ``_total``.
+        documentation: the help text.
+        labels: the names of the labels.
+        registry: the registry that the metric registers itself in.
+        lock: the lock that callers hold during updates; see the module.
 
     """
 
@@ -120,15 +122,15 @@ class CountersOfProcess(Collector):
         registry.register(self)
 
     def labels(self, *labelvalues: str) -> CounterOfProcess:
-        """Find the series of these values of the labels, or make it."""
+        """Return the series of these label values. A new series begins at zero."""
         return self._series.get(labelvalues) or self._series.setdefault(labelvalues, CounterOfProcess())
 
     def describe(self) -> Iterable[Metric]:
-        """Tell the names, so that the registry can refuse to have them twice."""
+        """Return the family without samples, so that the registry can refuse a second metric of the same name."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
-        """Read all series."""
+        """Return the current values of all series."""
         family, with_created = self._family(), _are_created_samples_wanted()
         with self._lock:
             all_series = self._series.copy()
@@ -144,12 +146,12 @@ class HistogramsOfProcess(Collector):
     """A metric whose series are histograms of this process.
 
     Args:
-        name: the metric's, without its unit, which is seconds.
-        documentation: its help text.
-        labels: their names.
-        bounds: of the buckets, in seconds and in order, without the infinite one.
-        registry: where it is registered.
-        lock: see the module.
+        name: the name of the metric without its unit, which is seconds.
+        documentation: the help text.
+        labels: the names of the labels.
+        bounds: the upper bounds of the buckets in seconds, ascending, without the infinite one.
+        registry: the registry that the metric registers itself in.
+        lock: the lock that callers hold during updates; see the module.
 
     """
 
@@ -172,15 +174,15 @@ class HistogramsOfProcess(Collector):
         registry.register(self)
 
     def labels(self, *labelvalues: str) -> HistogramOfProcess:
-        """Find the series of these values of the labels, or make it."""
+        """Return the series of these label values. A new series begins at zero."""
         return self._series.get(labelvalues) or self._series.setdefault(labelvalues, HistogramOfProcess(self._bounds))
 
     def describe(self) -> Iterable[Metric]:
-        """Tell the names, so that the registry can refuse to have them twice."""
+        """Return the family without samples, so that the registry can refuse a second metric of the same name."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
-        """Read all series, each as it is between two updates."""
+        """Return the current values of all series. No series is read in the middle of an update."""
         family, with_created = self._family(), _are_created_samples_wanted()
         with self._lock:
             all_series = self._series.copy()
@@ -204,12 +206,12 @@ class HistogramsOfProcess(Collector):
 
 
 def _bucket_name(bound: float) -> str:
-    """Write the label ``le`` as prometheus-client does."""
+    """Return the value of the label ``le`` as prometheus-client writes it."""
     name: str = utils.floatToGoString(bound)  # type: ignore[no-untyped-call] # prometheus-client does not type it
     return name
 
 
 def _are_created_samples_wanted() -> bool:
-    """Ask prometheus-client, which tells only by what it does."""
+    """Return whether prometheus-client renders ``_created`` samples: it has no public setting to read."""
     (family,) = Counter("asked", "Whether there is a sample of its creation.", registry=None).collect()
     return any(sample.name == "asked_created" for sample in family.samples)
