@@ -71,7 +71,7 @@ def registry_of_all(directory: Path) -> CollectorRegistry:
 
 
 def on_starting(server: Any) -> None:
-    """Wipe the directory. Import this hook into ``gunicorn.conf.py``; gunicorn calls it by its name.
+    """Wipe the directory. gunicorn calls this hook by its name if ``gunicorn.conf.py`` imports it.
 
     After an upgrade on the fly (SIGUSR2) the workers of the old server still serve requests, so their files stay.
     """
