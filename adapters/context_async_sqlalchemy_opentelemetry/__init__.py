@@ -1,4 +1,4 @@
-"""The OpenTelemetry adapter: the session-lifecycle tracer, on the API alone."""
+"""The OpenTelemetry adapter: an observer that makes spans and metrics. It imports OpenTelemetry's API, not its SDK."""
 
 from .observer import OpenTelemetryObserver, default_observer
 
