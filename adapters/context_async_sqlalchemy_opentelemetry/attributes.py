@@ -1,6 +1,7 @@
-"""The names of attributes, OpenTelemetry's where it has one, and what describes a pool and an error.
+"""The attributes that describe a pool, a server and an error.
 
-Names: semantic conventions 1.44, docs/db and docs/general. Those of sessions and transactions are ours.
+The names are those of OpenTelemetry's semantic conventions 1.44 (docs/db and docs/general). Names for sessions and
+transactions are ours, because the conventions have none.
 """
 
 from collections.abc import Mapping
@@ -21,18 +22,18 @@ _NAMESPACE = "db.namespace"
 _SERVER_ADDRESS = "server.address"
 _SERVER_PORT = "server.port"
 _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
-"""Where OpenTelemetry's name is not SQLAlchemy's."""
+"""OpenTelemetry's names of the dialects that SQLAlchemy names differently."""
 
 _SPEAKS_FOR_ITSELF = (CommitTimeoutError, PartialCommitError, PoolTimeoutError, OSError)
-"""Errors whose message quotes neither SQL text nor values, as those of a database and its driver do."""
+"""Errors whose message may be recorded: unlike a driver's message, it quotes neither SQL text nor values."""
 
 
 def pool_attributes(pool: ObservedPool) -> Mapping[str, str | int]:
-    """Describe a pool and its database to a span."""
+    """Return the attributes of a pool and its database, for a span."""
     return _described(pool.name, pool.system, pool.database, pool.server_address, pool.server_port)
 
 
-# Of every session's span, and the same for as long as a pool leads to one server.
+# Cached, because every session's span has these attributes, and they change only with the pool's server.
 @lru_cache(maxsize=64)
 def _described(
     name: str, system: str, database: str | None, server_address: str | None, server_port: int | None
@@ -44,7 +45,7 @@ def _described(
 
 
 def server_attributes(pool: ObservedPool) -> dict[str, str | int]:
-    """Describe the server that a pool's connections lead to, if its address is known."""
+    """Return the attributes of the server of a pool; none if its address is not known."""
     return _server(pool.server_address, pool.server_port)
 
 
@@ -56,7 +57,7 @@ def _server(address: str | None, port: int | None) -> dict[str, str | int]:
 
 
 def error_type(error: BaseException) -> str:
-    """Return the SQLSTATE that the driver's error has, or else the qualified name of the error's class."""
+    """Return the SQLSTATE of the driver's error, or the qualified name of the error's class if it has none."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     sqlstate: object = getattr(cause, "sqlstate", None)
     return sqlstate if isinstance(sqlstate, str) and sqlstate else class_name(cause)
@@ -69,7 +70,10 @@ def class_name(error: BaseException) -> str:
 
 
 def message(error: BaseException) -> str | None:
-    """Return what an error says, with its notes (who holds the pool); None where that may quote SQL text or values."""
+    """Return the message of an error with its notes, or None if the message may quote SQL text or values.
+
+    The notes of a pool's time-out name the holders of the pool's connections.
+    """
     if not isinstance(error, _SPEAKS_FOR_ITSELF):
         return None
     return "\n".join((str(error), *getattr(error, "__notes__", ()))) or None
