@@ -1,7 +1,8 @@
 """The measurements as OpenTelemetry metrics.
 
-Names: semantic conventions 1.44, docs/db/database-metrics.md; ``db.session.*``, and the attributes ``route``,
-``outcome``, ``by`` and ``sqlstate``, are ours. In Prometheus' form they are those of the Prometheus adapter.
+The names are those of the semantic conventions 1.44 (docs/db/database-metrics.md). ``db.session.*`` and the attributes
+``route``, ``outcome``, ``by`` and ``sqlstate`` are ours. In Prometheus form all names are those of the Prometheus
+adapter, so that one dashboard serves both.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,17 +24,17 @@ from context_async_sqlalchemy.observer import (
 from .attributes import POOL_NAME, POOL_STATE, server_attributes
 
 WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
-"""The conventions' for operations, and SQLAlchemy's default ``pool_timeout``."""
+"""Seconds: the conventions' buckets for operations, and 30 because it is SQLAlchemy's default ``pool_timeout``."""
 
 USE_BUCKETS = (*WAIT_BUCKETS, 60.0, 300.0)
-"""Streams hold connections for minutes."""
+"""Seconds: the buckets go on to 300 because streams may hold a connection for minutes."""
 
 
 class Metrics:
-    """The instruments; its methods are those of an observer.
+    """The instruments, updated by the methods of an observer.
 
     Args:
-        meter: makes the instruments.
+        meter: the meter that creates the instruments.
 
     """
 
@@ -73,27 +74,27 @@ class Metrics:
         self._contexts = count("db.session.contexts", "{context}", "Contexts that asked for a connection.")
 
     def pool_observed(self, pool: ObservedPool) -> None:
-        """Report the pool's state from now on."""
+        """Report the state of the pool from now on."""
         self._pools.add(pool)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
-        """Report it no more."""
+        """Stop reporting the state of the pool."""
         self._pools.discard(pool)
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
-        """Measure the opening of a connection."""
+        """Measure how long the connection took to open."""
         self._create_time.record(seconds, {POOL_NAME: pool.name})
 
     def connection_invalidated(self, pool: ObservedPool) -> None:
-        """Count it."""
+        """Count the invalidated connection."""
         self._invalidations.add(1, {POOL_NAME: pool.name})
 
     def context_ended(self, context: ContextRecord) -> None:
-        """Count it by its outcome."""
+        """Count the context by its outcome."""
         self._contexts.add(1, {"outcome": context.outcome})
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Measure the wait; count why it ended."""
+        """Measure the wait of a failed checkout, and count a time-out or a cancellation."""
         attributes = {POOL_NAME: failure.pool.name, "route": failure.route}
         self._wait_time.record(failure.wait_seconds, attributes)
         if failure.failure == "timeout":
@@ -102,7 +103,7 @@ class Metrics:
             self._cancelled.add(1, {POOL_NAME: failure.pool.name})
 
     def checkout_ended(self, checkout: Checkout) -> None:
-        """Measure the wait, the hold and the transactions."""
+        """Measure the wait, the hold and the transactions of a checkout."""
         attributes = {POOL_NAME: checkout.pool.name, "route": checkout.route}
         self._wait_time.record(checkout.wait_seconds, attributes)
         self._use_time.record(checkout.hold_seconds, attributes)
@@ -115,25 +116,25 @@ class Metrics:
             self._early_releases.add(1, {**attributes, "by": checkout.released_by})
 
     def early_release_ended(self, release: EarlyRelease) -> None:
-        """Measure what it has saved."""
+        """Measure how long the connection was available to other contexts."""
         checkout = release.checkout
         self._saved.record(release.saved_seconds, {POOL_NAME: checkout.pool.name, "route": checkout.route})
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
-        """Count it."""
+        """Count the context that waits for a second connection of a pool."""
         self._nested.add(1, {POOL_NAME: nested.pool.name, "route": nested.route})
 
     def retried(self, attempt: FailedAttempt) -> None:
-        """Count the attempt that is made again."""
+        """Count the attempt that the database refused."""
         pool = "unknown" if attempt.pool is None else attempt.pool.name
         self._retries.add(1, {POOL_NAME: pool, "route": attempt.route, "sqlstate": attempt.sqlstate})
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
-        """Count it."""
+        """Count the suspected leak."""
         self._leaks.add(1, {POOL_NAME: leak.checkout.pool.name})
 
     def _observe_pools(self, meter: Meter) -> None:
-        """Read the pools whenever metrics are collected, which an exporter may do in a thread of its own."""
+        """Register callbacks that read the pools. An exporter may call them in another thread."""
 
         def reader(value: Callable[[PoolReading], int | None]) -> Callable[[CallbackOptions], Iterable[Observation]]:
             def read(_options: CallbackOptions) -> Iterable[Observation]:
