@@ -1,4 +1,4 @@
-"""The observer: hands what it is told to the spans, and to the metrics if there are any."""
+"""The observer: it passes records to the tracer, and to the metrics if a MeterProvider is given."""
 
 from importlib.metadata import version
 
@@ -25,13 +25,13 @@ _SCOPE = "context_async_sqlalchemy_opentelemetry"
 
 
 class OpenTelemetryObserver(Observer):
-    """Traces contexts, and measures them where a MeterProvider is given.
+    """Traces contexts, and measures them if a MeterProvider is given.
 
     Args:
-        tracer_provider: whose sampler and exporters the spans pass; by default the global one, which may be set
-            later: it is looked for once a second until it is there. Without an SDK nothing is kept or built.
-        meter_provider: where the measurements go; by default nowhere: one way out for metrics is enough, and each
-            measurement costs several microseconds in the SDK. Give it to one observer of a process only.
+        tracer_provider: the provider of the tracer; by default the global one. The application may set the global
+            provider later: the observer looks for it once a second. Without an SDK the observer builds no spans.
+        meter_provider: the provider of the meter; by default there are no metrics, because each measurement costs time
+            in the SDK and the Prometheus adapter measures the same. Give it to only one observer of a process.
 
     """
 
@@ -44,22 +44,22 @@ class OpenTelemetryObserver(Observer):
         self._metrics = None if meter_provider is None else Metrics(meter_provider.get_meter(_SCOPE, own_version))
 
     def pool_observed(self, pool: ObservedPool) -> None:
-        """Report the pool's state from now on."""
+        """Report the state of the pool from now on."""
         if self._metrics is not None:
             self._metrics.pool_observed(pool)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
-        """Report it no more."""
+        """Stop reporting the state of the pool."""
         if self._metrics is not None:
             self._metrics.pool_forgotten(pool)
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
-        """Measure how long a connection took to be opened."""
+        """Measure how long the connection took to open."""
         if self._metrics is not None:
             self._metrics.connected(pool, seconds)
 
     def connection_invalidated(self, pool: ObservedPool) -> None:
-        """Count a connection that was thrown away."""
+        """Count the invalidated connection."""
         if self._metrics is not None:
             self._metrics.connection_invalidated(pool)
 
@@ -69,44 +69,44 @@ class OpenTelemetryObserver(Observer):
             self._spans.context_began(context)
 
     def context_ended(self, context: ContextRecord) -> None:
-        """Build the context's spans; count it."""
+        """Build the spans of the context, and count the context by its outcome."""
         self._spans.context_ended(context)
         if self._metrics is not None:
             self._metrics.context_ended(context)
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Add a wait in vain to its context's spans; measure it."""
+        """Add a failed checkout to the spans of its context, and measure its wait."""
         self._spans.checkout_failed(failure)
         if self._metrics is not None:
             self._metrics.checkout_failed(failure)
 
     def checkout_ended(self, checkout: Checkout) -> None:
-        """Add a checkout to its context's spans; measure it."""
+        """Add a checkout to the spans of its context, and measure it."""
         self._spans.checkout_ended(checkout)
         if self._metrics is not None:
             self._metrics.checkout_ended(checkout)
 
     def early_release_ended(self, release: EarlyRelease) -> None:
-        """Measure what an early release has saved."""
+        """Measure how long the connection was available to other contexts."""
         if self._metrics is not None:
             self._metrics.early_release_ended(release)
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
-        """Count a wait of a context that holds a connection already."""
+        """Count the context that waits for a second connection of a pool."""
         if self._metrics is not None:
             self._metrics.nested_checkout(nested)
 
     def retried(self, attempt: FailedAttempt) -> None:
-        """Count an attempt that is made again."""
+        """Count the attempt that the database refused."""
         if self._metrics is not None:
             self._metrics.retried(attempt)
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
-        """Count a connection that is held for long."""
+        """Count the suspected leak."""
         if self._metrics is not None:
             self._metrics.leak_suspected(leak)
 
 
 def default_observer() -> OpenTelemetryObserver:
-    """Make the observer that an installed OpenTelemetry API brings: spans through the global TracerProvider."""
+    """Return the observer that ``setup_db`` uses by default. It makes spans by the global TracerProvider."""
     return OpenTelemetryObserver()
