@@ -1,4 +1,4 @@
-"""The spans of one pool in one context, built when they are over."""
+"""The spans of one pool in one context. They are built when the context has ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from .attributes import ERROR_TYPE, POOL_NAME, class_name, error_type, message, 
 _SECOND = 1e9
 
 _MIN_IDLE_FOR_SPAN = 10_000_000
-"""Nanoseconds for which a transaction kept its connection idle: what was done meanwhile is to be seen within it."""
+"""Nanoseconds: a transaction that kept its connection idle this long gets a span, to show the work done meanwhile."""
 
 Attributes = dict[str, str | int | float]
 
 
 @dataclass(slots=True)
 class Totals:
-    """What a context did with one pool, counted: its record keeps only the first checkouts of many."""
+    """Totals of a context's use of one pool. The context's record has only its first checkouts."""
 
     began_at: int
     failures: int = 0
@@ -39,12 +39,12 @@ class Totals:
     transactions: int = 0
     statements: int = 0
     held: int = 0
-    """Nanoseconds, as the two that follow."""
+    """Nanoseconds, like ``busy`` and ``idle``."""
     busy: int = 0
     idle: int = 0
 
     def add(self, checkout: Checkout) -> None:
-        """Count a checkout."""
+        """Add a checkout to the totals."""
         self.checkouts += 1
         self.last = checkout
         self.transactions += len(checkout.transactions)
@@ -56,7 +56,10 @@ class Totals:
             self.idle += held - busy
 
     def need_detail(self) -> bool:
-        """Whether events and spans have more to say than the session's: not of one quick transaction that went well."""
+        """Return whether the session's span needs events and child spans.
+
+        A session of one quick transaction that was committed without an error does not.
+        """
         checkout = self.last
         return (
             checkout is None
@@ -72,13 +75,13 @@ class Totals:
 
 
 class SessionSpan:
-    """The span of a session, and those below it.
+    """The span of a session, with its child spans.
 
     Args:
-        tracer: starts the spans.
+        tracer: the tracer that starts the spans.
         context: the record of a context that has ended.
         pool: the pool of the session.
-        totals: what the context did with it.
+        totals: the totals of the context's use of the pool.
 
     """
 
@@ -94,7 +97,7 @@ class SessionSpan:
         self._recorded: set[int] = set()
 
     def build(self, parent: Context) -> None:
-        """Build the session's span below another one."""
+        """Build the session's span as a child of the span in a context of OpenTelemetry."""
         attributes = self._attributes()
         start_time = self._totals.began_at + self._offset
         span = self._tracer.start_span(self._name, parent, attributes=attributes, start_time=start_time)
@@ -103,7 +106,7 @@ class SessionSpan:
         span.end(self._context.ended_at + self._offset)
 
     def complete(self, span: Span) -> None:
-        """Make a span that was begun with the context the session's."""
+        """Turn the span that was started with the context into the session's span."""
         span.update_name(self._name)
         span.set_attributes(self._attributes())
         if self._needs_detail:
@@ -111,7 +114,7 @@ class SessionSpan:
         span.end(self._context.ended_at + self._offset)
 
     def _attributes(self) -> Attributes:
-        # What events and spans below say is not repeated: each attribute costs the SDK most of a microsecond.
+        # Facts that events and child spans show are not repeated here, because each attribute costs time in the SDK.
         totals, context = self._totals, self._context
         return {
             **self._pool_attributes,
@@ -125,13 +128,13 @@ class SessionSpan:
 
     @property
     def _has_failed(self) -> bool:
-        """Whether the context's commit has failed, and not after this pool's transaction was committed."""
+        """Whether the context's commit has failed before the commit of this pool's transaction."""
         error = self._context.error
         return error is not None and not (isinstance(error, PartialCommitError) and self._pool.name in error.committed)
 
     def _fill(self, span: Span) -> None:
         if not span.is_recording():
-            # A sampler that is not parent-based has refused it.
+            # A sampler that is not parent-based may refuse the span although its parent is sampled.
             return
         context = self._context
         below = trace.set_span_in_context(span)
@@ -162,7 +165,7 @@ class SessionSpan:
         for transaction in checkout.transactions:
             self._add_transaction(below, transaction)
         if checkout.error is not None:
-            # Of a statement or a ROLLBACK outside of any transaction.
+            # The error of a statement or a ROLLBACK outside of a transaction, which no other span has recorded.
             self._record(span, checkout.error, checkout.released_at)
 
     def _add_transaction(self, below: Context, transaction: Transaction) -> None:
@@ -178,7 +181,7 @@ class SessionSpan:
         error = transaction.error
         if error is not None:
             self._record(span, error, transaction.ended_at)
-            # After an error within a savepoint it may have been committed all the same.
+            # A transaction may be committed after an error, because a savepoint was rolled back in between.
             if transaction.outcome != "commit":
                 _fail(span, error_type(error), message(error))
         span.end(transaction.ended_at + self._offset)
@@ -197,9 +200,10 @@ class SessionSpan:
         return self._tracer.start_span(name, below, SpanKind.CLIENT, attributes, start_time=asked_at + self._offset)
 
     def _record(self, span: Span, error: BaseException, at: int) -> None:
-        """Add an error to the span it happened in, unless another one has it, or what it was raised from.
+        """Add an error to a span as an event, unless another span has recorded the error or one of its causes.
 
-        Not by ``Span.record_exception``: a database's error quotes SQL text and values, in its trace too.
+        ``Span.record_exception`` is not used, because the message and the traceback of a database error quote SQL text
+        and values.
         """
         chain: set[int] = set()
         cause: BaseException | None = error
