@@ -1,11 +1,12 @@
-"""Which contexts are traced, and what their spans hang from.
+"""The tracer: it decides which contexts are traced, and finds the parents of their spans.
 
-Spans are built when the context has ended, from its record: with true times, and no work before that.
+Spans are built from the context's record when the context has ended. They have the true times, and a request does no
+work for them before.
 
     the request's span, or none
     └── db.session {pool}                    one for each pool that the context used
-        ├── db.connection.acquire {pool}     where it was waited for, had to be made, or was not got
-        └── db.transaction {pool}            but the one that is the whole of its session, and would only repeat it
+        ├── db.connection.acquire {pool}     if the checkout waited, opened a connection, or failed
+        └── db.transaction {pool}            unless one quick transaction is all that the session did
 """
 
 import math
@@ -25,11 +26,13 @@ _LOOK_FOR_SDK_EVERY = 1_000_000_000
 
 @dataclass(slots=True)
 class _Trace:
-    """A context that is traced.
+    """The trace of a context.
 
     Attributes:
-        span: the request's span; or the session's own where there is none, begun for the sampler to decide.
-        is_session: which of both.
+        span: the request's span. If there is none, the session's span, which is started early so that the sampler
+            decides.
+        is_session: whether ``span`` is the session's span.
+        totals: the totals of each pool that the context used.
 
     """
 
@@ -38,7 +41,7 @@ class _Trace:
     totals: dict[ObservedPool, Totals] = field(default_factory=dict[ObservedPool, Totals])
 
     def totals_of(self, pool: ObservedPool, asked_at: int) -> Totals:
-        """Return the totals of a pool, of which a connection was asked for at an instant."""
+        """Return the totals of a pool, given the instant at which a checkout began."""
         totals = self.totals.get(pool)
         if totals is None:
             totals = self.totals[pool] = Totals(asked_at)
@@ -48,22 +51,22 @@ class _Trace:
 
 
 class SessionTracer:
-    """Makes spans of what contexts waited for, held and gave back.
+    """Makes spans of the checkouts and transactions of contexts.
 
     Args:
-        tracer: starts the spans.
+        tracer: the tracer that starts the spans.
 
     """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        # The global provider may be set later. Until then spans would be begun for nobody.
+        # The application may set the global provider later. Until then no exporter would get the spans.
         self._may_be_without_sdk = isinstance(tracer, trace.ProxyTracer)
         self.without_sdk_until: float = -math.inf
-        """An instant before which no context need be begun; asking costs as much as the rest of what is done for it."""
+        """The instant before which callers skip ``context_began``, because the look for an SDK is slow."""
 
     def context_began(self, context: ContextRecord) -> None:
-        """Decide whether the context is traced; of one that is not, nothing is kept."""
+        """Decide whether the context is traced. The tracer keeps no data of a context that is not."""
         if self._may_be_without_sdk:
             self._may_be_without_sdk = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
             if self._may_be_without_sdk:
@@ -75,7 +78,8 @@ class SessionTracer:
             parent = span.get_span_context()
             if parent.is_valid and not parent.trace_flags.sampled:
                 return
-            # A job; or a part of a sampled trace whose own span has ended, or is in another process.
+            # There is no recording span in a job, and in a part of a sampled trace whose span has ended or belongs to
+            # another process. The sampler decides by a span that is started now.
             span = self._tracer.start_span("db.session", start_time=context.began_at + context.epoch_offset)
             if not span.is_recording():
                 return
@@ -83,21 +87,21 @@ class SessionTracer:
         context.notes[self] = _Trace(span, is_session)
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Note that the context used the pool, if in vain."""
+        """Add a failed checkout to the totals of its context."""
         context = failure.context
         traced = context.notes.get(self) if context is not None and context.keeps_history else None
         if traced is not None:
             traced.totals_of(failure.pool, failure.asked_at).failures += 1
 
     def checkout_ended(self, checkout: Checkout) -> None:
-        """Count a checkout."""
+        """Add a checkout to the totals of its context."""
         context = checkout.context
         traced = context.notes.get(self) if context is not None and context.keeps_history else None
         if traced is not None:
             traced.totals_of(checkout.pool, checkout.asked_at).add(checkout)
 
     def context_ended(self, context: ContextRecord) -> None:
-        """Build the context's spans."""
+        """Build the spans of the context, if it is traced."""
         traced: _Trace | None = context.notes.pop(self, None) if context.keeps_history else None
         if traced is None:
             return
@@ -109,7 +113,7 @@ class SessionTracer:
                 SessionSpan(self._tracer, context, pool, of_pool).build(parent)
             return
         sessions = [SessionSpan(self._tracer, context, pool, of_pool) for pool, of_pool in in_order]
-        # The others go below the first, so that the work stays one trace.
+        # The sessions of the other pools become children of the first session, so that they stay in one trace.
         parent = trace.set_span_in_context(traced.span)
         for session in sessions[1:]:
             session.build(parent)
@@ -120,8 +124,11 @@ class SessionTracer:
 
 
 def _within_request(at_begin: Span) -> Context:
-    """Return a context with the span that is current, an outer one by now; or the first, where that is no more."""
-    # Not None, which means the same: each of the four who ask for the span of "the current one" looks for it.
+    """Return the current context if it belongs to the request's trace, otherwise one with the request's first span.
+
+    The current span is often an outer span by now, because the context began within an inner span.
+    """
+    # The context is passed explicitly. None means the same, but each of the four callees would look it up again.
     context = get_current()
     span = trace.get_current_span(context)
     if span is at_begin:
