@@ -1,4 +1,8 @@
-"""The port: what an observer is told, and what makes one that can be scraped; the records are of :mod:`~.records`."""
+"""The names for authors of observers: the class ``Observer``, the records that it gets, and ``Exposition``.
+
+An observer derives from :class:`Observer`, overrides the methods for the events that it needs, and is passed to
+``setup_db(observers=[...])``.
+"""
 
 from .base import Observer
 from .exposition import Exposition, exposition_of
