@@ -1,4 +1,4 @@
-"""What makes an observer one that can be scraped."""
+"""The interface of an observer that can be scraped."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
@@ -8,33 +8,30 @@ from .base import Observer
 
 @runtime_checkable
 class Exposition(Protocol):
-    """An observer that can be scraped: ``setup_db`` serves it at ``metrics_path``."""
+    """An observer that can be scraped. ``setup_db`` serves it at ``metrics_path``."""
 
     def expose(self, accept: str, accept_encoding: str) -> tuple[Sequence[tuple[str, str]], bytes]:
-        """Render what was measured.
+        """Return headers and body of a scrape. Adapters call this method in a thread.
 
         Args:
             accept: the request's Accept header, which chooses the format.
-            accept_encoding: its Accept-Encoding header.
+            accept_encoding: the request's Accept-Encoding header.
 
         Returns:
-            The response's headers, and its body.
+            The response's headers and body.
 
         """
         ...
 
 
 def exposition_of(observers: Iterable[Observer]) -> Exposition | None:
-    """Find the observer that can be scraped.
+    """Return the observer that can be scraped, or None.
 
     Args:
-        observers: those of one application.
-
-    Returns:
-        The observer, or None if none of them can be scraped.
+        observers: the observers of one application.
 
     Raises:
-        ValueError: several can, and there is one path.
+        ValueError: several observers can be scraped, but an application has only one ``metrics_path``.
 
     """
     expositions = [observer for observer in observers if isinstance(observer, Exposition)]
