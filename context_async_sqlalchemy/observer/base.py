@@ -1,4 +1,6 @@
-"""What an observer is told."""
+"""The class that every observer derives from."""
+
+# ruff: noqa: D401 - a method says when it is called, which is all that there is to say of it
 
 from .records import (
     Checkout,
@@ -13,57 +15,59 @@ from .records import (
 
 
 class Observer:
-    """Is told what happens; override what you need.
+    """Gets a record of each event on the connections. Override the methods of the events that you need.
 
-    All methods are called in the application's own tasks, so they must be quick and must not await. What they raise
-    is logged, once for each observer and method, and goes no further.
+    Every method does nothing by default.
+
+    The application's tasks call the methods, so a method must be quick and must not block. The library logs an
+    exception of a method, once for each observer and method, and the application goes on.
 
     Attributes:
-        hears_of_kept_only: whether ``checkout_ended`` and ``context_ended`` are to be called only for contexts whose
-            ``keeps_history`` is set: for an observer that chooses its contexts in ``context_began``.
+        hears_of_kept_only: whether ``checkout_ended`` and ``context_ended`` are called only for contexts whose
+            ``keeps_history`` is set. An observer sets ``keeps_history`` in ``context_began`` to choose its contexts.
 
     """
 
     hears_of_kept_only: bool = False
 
     def workers_starting(self) -> None:
-        """Hear, in a server's main process, that it is about to start its workers."""
+        """Called in a server's main process before it starts its worker processes."""
 
     def pool_observed(self, pool: ObservedPool) -> None:
-        """Hear that an engine was made: its pool is observed from now on."""
+        """Called when an engine was made. Its pool is observed from now on."""
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
-        """Hear that the engine is gone: disposed of for good, or replaced by one of another host and drained."""
+        """Called when an engine was disposed of for good, or was replaced by an engine of another host and drained."""
 
     def connected(self, pool: ObservedPool, seconds: float) -> None:
-        """Hear that a connection was opened."""
+        """Called when a connection was opened, with the seconds that this took."""
 
     def connection_invalidated(self, pool: ObservedPool) -> None:
-        """Hear that a connection was thrown away because of an error on it."""
+        """Called when a connection was invalidated because of an error on it."""
 
     def context_began(self, context: ContextRecord) -> None:
-        """Hear that a context asks for its first connection."""
+        """Called when a context begins its first checkout."""
 
     def context_ended(self, context: ContextRecord) -> None:
-        """Hear that a context that had asked for a connection has ended; its sessions are closed."""
+        """Called when a context that had begun a checkout has ended. Its sessions are closed."""
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Hear that a wait timed out, was cancelled, or no connection could be made."""
+        """Called when a checkout timed out, was cancelled, or could not open a connection."""
 
     def checkout_ended(self, checkout: Checkout) -> None:
-        """Hear that a connection was given back, or was lost."""
+        """Called when a connection was returned to its pool or was lost."""
 
     def early_release_ended(self, release: EarlyRelease) -> None:
-        """Hear that a context that had given its connection back early takes one again, or ends."""
+        """Called when a context that had released a connection early checks one out again, or ends."""
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
-        """Hear that a context waits for a second connection of a pool of which it holds one."""
+        """Called when a context begins a checkout while it holds a connection of the same pool."""
 
     def retried(self, attempt: FailedAttempt) -> None:
-        """Hear that a function is run again, after a serialization failure or a deadlock."""
+        """Called when a function is run again after a serialization failure or a deadlock."""
 
     def leak_suspected(self, leak: SuspectedLeak) -> None:
-        """Hear that a connection is held for longer than the threshold: once for each checkout."""
+        """Called when a connection is held for longer than the threshold, once for each checkout."""
 
     def leak_returned(self, leak: SuspectedLeak) -> None:
-        """Hear that a suspected connection came back after all."""
+        """Called when a connection of a suspected leak was returned after all."""
