@@ -1,7 +1,8 @@
-"""The records that an observer is given: of pools, connections, transactions and contexts, in plain data.
+"""The records that an observer gets: plain data about pools, connections, transactions and contexts.
 
-All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns`; what is named ``..._seconds`` or
-documented so is in seconds. Records are filled while things happen and complete when an observer gets them.
+All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns`. Names that end in ``_seconds`` are
+durations in seconds. The library fills a record while its subject is in progress. The record is complete when the
+method for its end gets it.
 """
 
 from dataclasses import dataclass, field
@@ -9,34 +10,43 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Literal, NamedTuple, Protocol
 
 CheckoutPath = Literal["idle", "new", "queued"]
-"""How a connection was got: it was idle in the pool, it had to be made, or another one's return was waited for."""
+"""How a checkout got its connection.
+
+``idle``: from the pool. ``new``: the pool opened it. ``queued``: the checkout waited for the
+return of a connection."""
 
 TransactionOutcome = Literal["commit", "rollback", "unknown", "lost"]
-"""``unknown``: the COMMIT was interrupted, by a cancellation or a lost connection, and may have happened; one that the
-server has refused is a ``rollback``. ``lost``: the connection went away before."""
+"""How a transaction ended.
+
+``unknown``: the COMMIT was interrupted, by a cancellation or a lost connection, and may have taken effect. A COMMIT
+that the server has refused is a ``rollback``. ``lost``: the connection was lost before the COMMIT."""
 
 ReleaseCause = Literal["commit", "rollback", "close", "headers", "end", "invalidation"]
-"""What gave a connection back: the first four, within an open context, are early releases.
+"""Why a connection was returned. The first four are early releases if the context is open.
 
-A session's own ``commit()``, ``rollback()`` and ``close()`` count as the library's; ``close()`` of an open
-transaction is a rollback, as SQLAlchemy does not let the two be told apart."""
+The methods ``commit()``, ``rollback()`` and ``close()`` of a session count like the functions of this library. A
+``close()`` with an open transaction counts as a rollback, because SQLAlchemy does not tell the two apart."""
 
 WaitFailure = Literal["timeout", "cancelled", "error"]
+"""Why a checkout failed. ``error``: the pool could not open a connection."""
 
 ContextOutcome = Literal["commit", "rollback", "failed", "unused"]
-"""How a context ended; ``failed``: its commit did."""
+"""How a context ended. ``failed``: its commit failed. ``unused``: it had no transaction."""
 
 NO_ROUTE = "none"
-"""The route of what happens in no request: a job, a script."""
+"""The route of work outside of any request, such as a job or a script."""
 
 UNMATCHED_ROUTE = "unmatched"
-"""The route of all requests that match none: their paths would be labels without bound."""
+"""The route of all requests that match no route. Their paths are not used, because they have no bound."""
 
 _NANOSECOND = 1e-9
 
 
 class PoolReading(NamedTuple):
-    """What a pool is doing now; ``maximum`` and ``idle_maximum`` are None for a pool without a limit."""
+    """The state of a pool: its numbers of connections and of waiting checkouts.
+
+    ``maximum`` and ``idle_maximum`` are None for a pool without a limit.
+    """
 
     used: int
     idle: int
@@ -46,59 +56,59 @@ class PoolReading(NamedTuple):
 
 
 class ObservedPool(Protocol):
-    """A connection pool as an observer sees it; it stays the same object when the engine's pool is replaced."""
+    """A connection pool. It stays the same object when SQLAlchemy replaces the engine's pool."""
 
     @property
     def name(self) -> str:
-        """The name of the DBConnect: the value of ``db.client.connection.pool.name``."""
+        """The name of the DBConnect, which is the value of ``db.client.connection.pool.name``."""
         ...
 
     @property
     def server_address(self) -> str | None:
-        """The host that the engine connects to."""
+        """The host that the engine connects to, or None if it is not known."""
         ...
 
     @property
     def server_port(self) -> int | None:
-        """The port, where the URL names one."""
+        """The port that the engine connects to, or None if the URL names none."""
         ...
 
     @property
     def database(self) -> str | None:
-        """The name of the database: ``db.namespace``."""
+        """The name of the database, which is the value of ``db.namespace``."""
         ...
 
     @property
     def system(self) -> str:
-        """SQLAlchemy's name of the dialect, ``postgresql`` for example: ``db.system.name``."""
+        """SQLAlchemy's name of the dialect, for example ``postgresql``."""
         ...
 
     def read(self) -> PoolReading:
-        """Read the pool's state now, in any thread; nothing is counted up and down."""
+        """Return the current state of the pool. May be called in any thread."""
         ...
 
 
 @dataclass(slots=True)
 class Transaction:
-    """One database transaction: from its first statement to the end of its COMMIT or ROLLBACK."""
+    """A database transaction, from its first statement to the end of its COMMIT or ROLLBACK."""
 
     started_at: int
     ended_at: int = 0
     statements: int = 0
     busy: int = 0
-    """Nanoseconds in the driver, COMMIT or ROLLBACK included."""
+    """Nanoseconds spent in the driver, COMMIT or ROLLBACK included."""
     outcome: TransactionOutcome = "lost"
     error: BaseException | None = None
 
     @property
     def seconds(self) -> float:
-        """How long the transaction took."""
+        """Seconds that the transaction took."""
         return (self.ended_at - self.started_at) * _NANOSECOND
 
 
 @dataclass(slots=True, eq=False)
 class Checkout:
-    """One stay of a connection outside of its pool."""
+    """A checkout: a connection, from the request for it to its return to the pool."""
 
     pool: ObservedPool
     context: "ContextRecord | None"
@@ -108,38 +118,41 @@ class Checkout:
     path: CheckoutPath = "idle"
     statements: int = 0
     busy: int = 0
-    """Nanoseconds in the driver."""
+    """Nanoseconds spent in the driver."""
     transactions: list[Transaction] = field(default_factory=list[Transaction])
     released_by: ReleaseCause = "end"
     is_early: bool = False
-    """Whether it was an early release: given back, not lost, while its context was open."""
+    """Whether the connection was returned, and not lost, while its context was open."""
     error: BaseException | None = None
-    """The last error of a statement, a COMMIT or a ROLLBACK on it."""
+    """The last error of a statement, a COMMIT or a ROLLBACK on the connection."""
 
     @property
     def route(self) -> str:
-        """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
+        """The method and the route's template of the request, or ``NO_ROUTE`` or ``UNMATCHED_ROUTE``."""
         return NO_ROUTE if self.context is None else self.context.route
 
     @property
     def wait_seconds(self) -> float:
-        """How long the checkout took: the wait for a connection, and its making if one was made."""
+        """Seconds that the checkout waited, the opening of a new connection included."""
         return (self.taken_at - self.asked_at) * _NANOSECOND
 
     @property
     def hold_seconds(self) -> float:
-        """How long the connection was out of its pool."""
+        """Seconds for which the connection was out of its pool."""
         return (self.released_at - self.taken_at) * _NANOSECOND
 
     @property
     def idle_seconds(self) -> float:
-        """How much of the hold the driver did nothing: what an early release could have given to others."""
+        """Seconds of the hold in which the driver did nothing.
+
+        An early release could have made the connection available to other contexts for this time.
+        """
         return max(self.released_at - self.taken_at - self.busy, 0) * _NANOSECOND
 
 
 @dataclass(slots=True)
 class FailedCheckout:
-    """A wait that ended without a connection."""
+    """A checkout that ended without a connection."""
 
     pool: ObservedPool
     context: "ContextRecord | None"
@@ -155,39 +168,38 @@ class FailedCheckout:
 
     @property
     def wait_seconds(self) -> float:
-        """How long was waited in vain."""
+        """Seconds that the failed checkout waited."""
         return (self.ended_at - self.asked_at) * _NANOSECOND
 
 
 @dataclass(slots=True)
 class EarlyRelease:
-    """The time for which a context, still open, had given its connection back."""
+    """An early release: a context returned its connection while it was open."""
 
     checkout: Checkout
     ended_at: int
-    """When the context took a connection of this pool again, or ended."""
+    """The instant at which the context checked out a connection of this pool again, or ended."""
 
     @property
     def saved_seconds(self) -> float:
-        """For how long others could have the connection."""
+        """Seconds for which the connection was available to other contexts."""
         return (self.ended_at - self.checkout.released_at) * _NANOSECOND
 
 
 class ContextRecord:
-    """One context that has taken a connection.
+    """A context that has begun a checkout.
 
     Args:
-        route: its route.
-        began_at: when it asked for its first connection.
-        epoch_offset: nanoseconds to add to an instant to have Unix time; by default those of the moment when somebody
-            asks for them first.
+        route: the context's route, or None for ``UNMATCHED_ROUTE``.
+        began_at: the instant at which the context began its first checkout.
+        epoch_offset: nanoseconds that turn an instant into Unix time; by default computed at first use.
 
     Attributes:
-        ended_at: when its sessions were closed; 0 before.
-        outcome: how it ended; ``unused`` too if no transaction has run in it.
-        error: what its end failed with.
-        keeps_history: set by an observer in ``context_began`` that needs the three lists; the first ``HISTORY`` of
-            each are kept.
+        ended_at: the instant at which the context's sessions were closed; 0 before.
+        outcome: how the context ended.
+        error: the exception with which the end of the context has failed, or None.
+        keeps_history: whether the record keeps its first ``HISTORY`` checkouts, failed checkouts and early releases.
+            An observer that needs them sets this in ``context_began``.
 
     """
 
@@ -203,7 +215,8 @@ class ContextRecord:
         "outcome",
     )
 
-    # One is made for each request, and most of them are asked for few of these: lists and the clock wait till then.
+    # A record is made for each request that uses a database. Most observers need neither the lists nor Unix time, so
+    # both are made at first use.
     def __init__(self, route: str | None, began_at: int, epoch_offset: int | None = None) -> None:
         self._route = route
         self.began_at = began_at
@@ -217,34 +230,34 @@ class ContextRecord:
 
     @property
     def route(self) -> str:
-        """The template of the request's route, with its method; or ``NO_ROUTE``, ``UNMATCHED_ROUTE``."""
+        """The method and the route's template of the request, or ``NO_ROUTE`` or ``UNMATCHED_ROUTE``."""
         return UNMATCHED_ROUTE if self._route is None else self._route
 
     @property
     def epoch_offset(self) -> int:
-        """Nanoseconds to add to an instant to have Unix time: the same for all instants of one context."""
+        """Nanoseconds that turn an instant into Unix time, the same for all instants of a context."""
         if self._epoch_offset is None:
             self._epoch_offset = time_ns() - perf_counter_ns()
         return self._epoch_offset
 
     @property
     def checkouts(self) -> list[Checkout]:
-        """What the context has held, in the order of its end."""
+        """The first checkouts of the context, in the order of their ends."""
         return (self._history or self._keep()).checkouts
 
     @property
     def failed_checkouts(self) -> list[FailedCheckout]:
-        """What it has waited for in vain."""
+        """The first failed checkouts of the context."""
         return (self._history or self._keep()).failed_checkouts
 
     @property
     def early_releases(self) -> list[EarlyRelease]:
-        """What it has given back before its end, in the order of the releases' ends."""
+        """The first early releases of the context, in the order of their ends."""
         return (self._history or self._keep()).early_releases
 
     @property
     def notes(self) -> dict[object, Any]:
-        """What observers keep with the record, each under a key of its own."""
+        """Data that observers keep with the record. An observer uses itself or another object of its own as the key."""
         if self._notes is None:
             self._notes = {}
         return self._notes
@@ -261,12 +274,15 @@ class _History(NamedTuple):
 
 
 HISTORY = 100
-"""How many of each kind a context's record keeps: a job that never ends must not grow without bound."""
+"""How many entries each list of a context's record has at most, so that a job that never ends stays small."""
 
 
 @dataclass(slots=True)
 class NestedCheckout:
-    """A context waits for a connection while it holds one of the same pool: enough of these deadlock the pool."""
+    """A checkout of a context that holds a connection of the same pool already.
+
+    Several such checkouts at the same time can deadlock the pool.
+    """
 
     pool: ObservedPool
     context: ContextRecord
@@ -279,15 +295,15 @@ class NestedCheckout:
 
 @dataclass(slots=True)
 class FailedAttempt:
-    """A run of a function that the database has refused, and that is run again."""
+    """An attempt of a retried function that the database has refused. The function is run again."""
 
     pool: ObservedPool | None
-    """Whose connection it was; None if that is not known."""
+    """The pool of the connection that met the conflict; None if it is not known."""
     context: ContextRecord
     sqlstate: str
-    """``40001``: a serialization failure; ``40P01``: a deadlock."""
+    """``40001`` for a serialization failure, ``40P01`` for a deadlock."""
     attempt: int
-    """The number of the run that has failed, from 1."""
+    """The number of the attempt that has failed, from 1."""
     error: BaseException
 
     @property
@@ -303,4 +319,4 @@ class SuspectedLeak:
     checkout: Checkout
     held_seconds: float
     holder: str
-    """Where its holder is now, if that is known: a chain of functions and lines."""
+    """Where the holder of the connection is now, as a chain of functions and lines, if that is known."""
