@@ -1,6 +1,5 @@
 """An adapter for the framework of ``examples/adapter/framework``."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Unpack
 
@@ -9,15 +8,19 @@ from context_async_sqlalchemy.adapter_kit import (
     Context,
     Lifecycle,
     LifecycleOptions,
+    called_twice,
     context_or_none,
+    exposition_at,
     finish,
     finish_by_status,
     leave_context,
     make_current,
+    path_taken,
     release_by_status,
+    rendered,
     route_name,
 )
-from context_async_sqlalchemy.observer import Exposition, exposition_of
+from context_async_sqlalchemy.observer import Exposition
 from examples.adapter.framework import Answer, App, Handler, Middleware, RaisedResponse, Request, Response
 
 _KEY = "context_async_sqlalchemy"
@@ -42,16 +45,20 @@ def setup_db(
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of an application a database context; see :func:`context_async_sqlalchemy.setup_db`."""
-    if app.is_running or _KEY in app.state:
-        raise RuntimeError("call setup_db once for an application, with all connections and before it starts")
-    lifecycle = app.state[_KEY] = Lifecycle(connections, route_of=_route_of, **options)
+    if app.is_running:
+        raise RuntimeError("setup_db was called after the application had started: call it before serving(app)")
+    if _KEY in app.state:
+        raise called_twice()
+    lifecycle = app.state[_KEY] = Lifecycle(
+        connections, route_of=lambda request: route_name(request.method, request.template), **options
+    )
     app.middlewares.insert(0, _db_context(lifecycle))
     app.before_headers.append(_release)
     app.on_shutdown.append(lifecycle.shut_down)
-    exposition = exposition_of(lifecycle.observers)
+    exposition = exposition_at(metrics_path, lifecycle.observers)
     if metrics_path is not None and exposition is not None:
         if app.has_route(metrics_path):
-            raise RuntimeError(f"the application has a route at {metrics_path}: give setup_db another metrics_path")
+            raise path_taken(metrics_path, f"GET {metrics_path}")
         app.add_route(["GET", "HEAD"], metrics_path, _scrape(exposition))
 
 
@@ -83,14 +90,10 @@ async def _release(request: Request, status: int) -> None:
         await release_by_status(context, status)
 
 
-def _route_of(request: Request) -> str:
-    return route_name(request.method, request.template)
-
-
 def _scrape(exposition: Exposition) -> Handler:
     async def scrape(request: Request) -> Answer:
         asked = request.headers.get("accept", ""), request.headers.get("accept-encoding", "")
-        headers, body = await asyncio.to_thread(exposition.expose, *asked)
+        headers, body = await rendered(exposition, *asked)
         return Response(200, body, dict(headers))
 
     return scrape

@@ -77,5 +77,5 @@ async def test_the_adapter_serves_metrics_by_route(database_url: str) -> None:
 def test_the_adapter_refuses_an_application_that_is_set_up_already(connection: DBConnect) -> None:
     app = App()
     adapter.setup_db(app, [connection])
-    with pytest.raises(RuntimeError, match="once"):
+    with pytest.raises(RuntimeError, match="twice"):
         adapter.setup_db(app, [connection])
