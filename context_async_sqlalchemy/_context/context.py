@@ -1,4 +1,4 @@
-"""The container in the ContextVar: the sessions of one unit of work, and whether it is still open."""
+"""A unit of work: its sessions, and whether it is still open."""
 
 import asyncio
 from typing import Protocol
@@ -57,13 +57,12 @@ Work = list[Entry]
 class Context:
     """The sessions of one unit of work (a request, a job, a message).
 
-    A context is open until :func:`~context_async_sqlalchemy.auto_commit.finish` begins; from then on only the
-    task that finishes it (and the commit hooks that run there) may use it.
+    A context is open until its end begins. From then on only commit hooks may use it.
 
     Args:
-        rules: how it ends.
-        parent: the open context within which this one was opened, until this one ends.
-        owner: what the context was opened for (a framework's request), so that a nested set-up finds it open.
+        rules: the rules by which the context ends.
+        parent: the open context in which this one was opened. This context keeps it until its own end.
+        owner: the framework's request that the context was opened for, so that a nested set-up finds the context.
 
     """
 
@@ -85,20 +84,21 @@ class Context:
 
     def __init__(self, rules: Rules, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
-        # Between the two, what is left to flush and to commit takes its connection.
+        # `is_open` becomes False when the end begins, `has_ended` becomes True when the end is complete. In between, the
+        # last flush and the COMMIT may still check out a connection.
         self.has_ended = False
         self.owner = owner
         self.rules = rules
         self.parent = parent
         self.sessions: dict[Database, AsyncSession] = {}
         self.rollback_only = False
-        # Something of it is committed, or may be: it cannot be run again.
+        # A part of the context is committed, or may be, so that the context cannot be run again.
         self.has_committed = False
-        # Whether what runs in it now is run again if the database refuses it.
+        # Whether the function that runs in the context is run again if the database refuses its transaction.
         self.is_retried = False
-        # What observers are told; made at the first checkout, if there is an observer.
+        # The first checkout makes the record, if there is an observer.
         self.record: Record | None = None
-        # By what connections are given back at this moment, where their transactions' outcome does not tell.
+        # Why connections are being returned right now, if the outcome of their transactions alone does not say it.
         self.releasing: ReleaseCause | None = None
         self._finisher: asyncio.Task[object] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -114,7 +114,7 @@ class Context:
         return self.sessions.get(connect)
 
     def put_if_absent(self, connect: Database, session: AsyncSession) -> AsyncSession:
-        """Take a session over unless there is one already; return the one there is then.
+        """Add a session unless the context has one for the connection; return the session that the context has.
 
         Raises:
             ContextClosedError: the context has ended.
@@ -127,7 +127,7 @@ class Context:
         return session
 
     def put(self, connect: Database, session: AsyncSession) -> None:
-        """Take over a session: from now on the context commits, rolls back and closes it."""
+        """Add a session, which the context commits or rolls back, and closes."""
         if not self.is_open:
             self.require_open()
         self.sessions[connect] = session
@@ -137,7 +137,7 @@ class Context:
             self.rules.live.add(self)
 
     def pop(self, connect: Database) -> AsyncSession | None:
-        """Give a session away: whoever gets it finishes it."""
+        """Remove a session and return it. The caller ends it."""
         session = self.sessions.pop(connect, None)
         if not self.sessions:
             self.rules.live.discard(self)
@@ -146,7 +146,7 @@ class Context:
     def transactions(self) -> Work:
         """Return the sessions that are in a transaction, in the order of their first use."""
         work: Work = []
-        # Not a comprehension, nor AsyncSession's own method: each is one more call for every request (CPython 3.11).
+        # Neither a comprehension nor AsyncSession's own method, because each is one more call for every request.
         for entry in self.sessions.items():
             session = entry[1]
             if (session.sync_session if isinstance(session, ContextSession) else session).in_transaction():
@@ -159,13 +159,16 @@ class Context:
         return False
 
     def mark_committed(self) -> None:
-        """Take down that something of it is committed, or may be; it is also a part of what is retried around it."""
+        """Record that a part of the context has, or may have, been committed.
+
+        Enclosing contexts whose function is retried are marked too, because this context is a part of the function.
+        """
         self.has_committed = True
-        around = self.parent
-        while around is not None:
-            if around.is_retried:
-                around.has_committed = True
-            around = around.parent
+        parent = self.parent
+        while parent is not None:
+            if parent.is_retried:
+                parent.has_committed = True
+            parent = parent.parent
 
     def watch_commits(self) -> None:
         """Begin what is retried: from now on a session's own ``commit()`` counts too."""
@@ -179,26 +182,26 @@ class Context:
             event.listen(sync_session, "after_commit", self._session_committed)
 
     def _session_committed(self, session: Session) -> None:
-        # SQLAlchemy says so of a SAVEPOINT too.
+        # SQLAlchemy sends this event for a SAVEPOINT too.
         if not session.in_nested_transaction():
             self.mark_committed()
 
     def require_open(self) -> None:
-        """Raise ContextClosedError if the context has ended, or is ended now by another task."""
+        """Raise ContextClosedError if the context has ended, or another task is ending it."""
         if not self.is_open and (self._finisher is None or asyncio.current_task() is not self._finisher):
             raise ContextClosedError
 
     def allow_current_task(self) -> None:
-        """Let the current task use the context while it finishes it: commit hooks call ``db_session`` too."""
+        """Allow the current task to use the context during its end, because commit hooks call ``db_session`` too."""
         self._finisher = asyncio.current_task()
 
     def end(self) -> None:
-        """Forget the sessions, which are closed by now, and wake whoever waits for the end."""
+        """Mark the context as ended: forget its sessions, which are closed by now, and wake a waiting shutdown."""
         self.is_open = False
         self.has_ended = True
         if self.record is not None:
             self.record.end()
-        # Tasks that start each other would chain their contexts for ever.
+        # Otherwise tasks that start each other would chain their contexts without end.
         self.parent = None
         self.owner = None
         self._finisher = None
@@ -210,7 +213,7 @@ class Context:
 
     @property
     def closed(self) -> asyncio.Future[None]:
-        """Done once the context has ended: for a shutdown that waits for it."""
+        """A future that is done once the context has ended. A shutdown waits for it."""
         if self._closed is None:
             self._closed = asyncio.get_running_loop().create_future()
         return self._closed
