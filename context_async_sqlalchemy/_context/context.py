@@ -84,7 +84,7 @@ class Context:
 
     def __init__(self, rules: Rules, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
-        # `is_open` becomes False when the end begins, `has_ended` becomes True when the end is complete. In between, the
+        # `is_open` becomes False when the end begins, and `has_ended` becomes True when it is complete. In between, the
         # last flush and the COMMIT may still check out a connection.
         self.has_ended = False
         self.owner = owner
