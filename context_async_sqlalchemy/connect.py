@@ -12,7 +12,7 @@ from ._context.context_session import context_session_maker
 from ._engine_disposal import retire, revive
 from ._failed_transactions import refuse_failed_commits
 from ._observing import Probe
-from ._observing.listeners import Audience, Observation
+from ._observing.listeners import Listeners, Observation
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -228,9 +228,9 @@ class DBConnect:
             return
         if self._probe is None:
             if self._observations:
-                self._probe = Probe.install(self._engine.sync_engine, self.name, Audience(self._observations))
+                self._probe = Probe.install(self._engine.sync_engine, self.name, Listeners(self._observations))
         elif self._observations:
-            self._probe.readdress(Audience(self._observations))
+            self._probe.readdress(Listeners(self._observations))
         else:
             self._probe.remove()
             self._probe = None

@@ -13,6 +13,7 @@ import greenlet  # type: ignore[import-untyped] # it has no types; it is what sq
 
 from context_async_sqlalchemy.observer import SuspectedLeak
 
+from .listeners import notify
 from .open_checkout import OpenCheckout
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class LeakWatch:
         task = checkout.task = asyncio.current_task()
         if task is None:
             return
-        if self._probe.audience.leak_stacks:
+        if self._probe.listeners.leak_stacks:
             checkout.stack = _caller()
         loop = task.get_loop()
         if loop not in self._looking:
@@ -59,12 +60,12 @@ class LeakWatch:
             checkout.route,
             held,
         )
-        if self._probe.audience.leak_returned is not None:
-            self._probe.audience.leak_returned(SuspectedLeak(checkout, held, ""))
+        if self._probe.listeners.leak_returned:
+            notify(self._probe.listeners.leak_returned, SuspectedLeak(checkout, held, ""))
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._looking.discard(loop)
-        threshold = self._probe.audience.leak_threshold
+        threshold = self._probe.listeners.leak_threshold
         if threshold is None:
             return
         now = perf_counter_ns()
@@ -95,8 +96,7 @@ class LeakWatch:
             leak.holder,
             taken,
         )
-        if self._probe.audience.leak_suspected is not None:
-            self._probe.audience.leak_suspected(leak)
+        notify(self._probe.listeners.leak_suspected, leak)
 
 
 def _whereabouts(task: asyncio.Task[Any] | None) -> str:

@@ -1,17 +1,17 @@
-"""Who is told: the observers of one application or connection, and the methods that they really have."""
+"""The observers of one pool, sorted by the events that they listen to."""
 
 import contextlib
 import logging
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVarTuple
 
 from context_async_sqlalchemy.observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
-T = TypeVar("T")
+Args = TypeVarTuple("Args")
 P = ParamSpec("P")
 
 # The observers' methods that have failed before, by the observer's id.
@@ -32,8 +32,10 @@ class Observation:
         return bool(self.observers) or self.leak_threshold is not None
 
 
-class Audience:
-    """All observers of a pool. What is None below, nobody wants to hear: nothing is made for it then.
+class Listeners:
+    """The observers of one pool: for each event the methods that listen to it, empty if no observer overrides it.
+
+    The caller of :func:`notify` looks whether the tuple is empty before it builds a record.
 
     Args:
         observations: those of the applications that use the pool; an observer of several is told once.
@@ -47,55 +49,35 @@ class Audience:
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
-        self.workers_starting = _tell_rarely([observer.workers_starting for observer in observers])
-        self.pool_observed = _tell([observer.pool_observed for observer in observers])
-        self.pool_forgotten = _tell([observer.pool_forgotten for observer in observers])
-        self.connected = _tell_rarely([observer.connected for observer in observers])
-        self.connection_invalidated = _tell([observer.connection_invalidated for observer in observers])
-        self.checkout_failed = _tell([observer.checkout_failed for observer in observers])
-        self.early_release_ended = _tell([observer.early_release_ended for observer in observers])
-        self.nested_checkout = _tell([observer.nested_checkout for observer in observers])
-        self.retried = _tell([observer.retried for observer in observers])
-        self.leak_suspected = _tell([observer.leak_suspected for observer in observers])
-        self.leak_returned = _tell([observer.leak_returned for observer in observers])
-        # These three come with each request. Whoever tells calls the methods itself, and catches what they raise: a
-        # function in between costs as much as many an observer.
+        self.workers_starting = _overridden([observer.workers_starting for observer in observers])
+        self.pool_observed = _overridden([observer.pool_observed for observer in observers])
+        self.pool_forgotten = _overridden([observer.pool_forgotten for observer in observers])
+        self.connected = _overridden([observer.connected for observer in observers])
+        self.connection_invalidated = _overridden([observer.connection_invalidated for observer in observers])
+        self.checkout_failed = _overridden([observer.checkout_failed for observer in observers])
+        self.early_release_ended = _overridden([observer.early_release_ended for observer in observers])
+        self.nested_checkout = _overridden([observer.nested_checkout for observer in observers])
+        self.retried = _overridden([observer.retried for observer in observers])
+        self.leak_suspected = _overridden([observer.leak_suspected for observer in observers])
+        self.leak_returned = _overridden([observer.leak_returned for observer in observers])
+        # These three events happen in every request. Their callers loop over the methods and log failures
+        # themselves, so that no request pays for a call of `notify`.
         of_all = [observer for observer in observers if not observer.hears_of_kept_only]
         self.context_began = _overridden([observer.context_began for observer in observers])
         self.checkout_ended = _overridden([observer.checkout_ended for observer in of_all])
         self.context_ended = _overridden([observer.context_ended for observer in of_all])
         of_kept = [observer for observer in observers if observer.hears_of_kept_only]
-        self.kept_checkout_ended = _tell([observer.checkout_ended for observer in of_kept])
-        self.kept_context_ended = _tell([observer.context_ended for observer in of_kept])
+        self.kept_checkout_ended = _overridden([observer.checkout_ended for observer in of_kept])
+        self.kept_context_ended = _overridden([observer.context_ended for observer in of_kept])
 
 
-def _tell(methods: list[Callable[[T], None]]) -> Callable[[T], None] | None:
-    """Make one call of the methods that are overridden; what they raise is logged once and goes no further."""
-    overridden = _overridden(methods)
-
-    # One argument by its name: `*args` would cost half as much again, several times for each request.
-    def tell_all(told: T) -> None:
-        for method in overridden:
-            try:
-                method(told)
-            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-                log_failure(method, error)
-
-    return tell_all if overridden else None
-
-
-def _tell_rarely(methods: list[Callable[P, None]]) -> Callable[P, None] | None:
-    """Do the same for methods of any signature, at a higher price."""
-    overridden = _overridden(methods)
-
-    def tell_all(*args: P.args, **kwargs: P.kwargs) -> None:
-        for method in overridden:
-            try:
-                method(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-                log_failure(method, error)
-
-    return tell_all if overridden else None
+def notify(methods: tuple[Callable[[*Args], None], ...], *args: *Args) -> None:
+    """Call the methods that listen to an event; an exception of one is logged once and goes no further."""
+    for method in methods:
+        try:
+            method(*args)
+        except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+            log_failure(method, error)
 
 
 def _overridden(methods: list[Callable[P, None]]) -> tuple[Callable[P, None], ...]:

@@ -17,7 +17,7 @@ from context_async_sqlalchemy.observer import (
     TransactionOutcome,
 )
 
-from .listeners import Audience, log_failure
+from .listeners import Listeners, log_failure, notify
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -27,7 +27,7 @@ class ObservedContext(ContextRecord):
 
     Args:
         context: which one.
-        audience: whom to tell: that of the pool which it uses first.
+        listeners: those of the pool that it uses first.
         began_at: when it asked for its first connection.
 
     Attributes:
@@ -39,7 +39,7 @@ class ObservedContext(ContextRecord):
     """
 
     __slots__ = (
-        "_audience",
+        "_listeners",
         "_request",
         "_routing",
         "context",
@@ -50,7 +50,7 @@ class ObservedContext(ContextRecord):
     )
 
     # All attributes in one constructor: a call of the inherited one costs more than they do.
-    def __init__(self, context: Context, audience: Audience, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
+    def __init__(self, context: Context, listeners: Listeners, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
         # The route is asked for when it is needed: some frameworks know it only after their middlewares have run.
         self._route = None
         self._routing = context.rules
@@ -66,7 +66,7 @@ class ObservedContext(ContextRecord):
         self._history = None
         self._notes = None
         self.context: Context | None = context
-        self._audience = audience
+        self._listeners = listeners
         self.early: list[Checkout] | None = None
         self.last_transaction: TransactionOutcome | None = None
         self.is_to_commit: bool | None = None
@@ -118,8 +118,8 @@ class ObservedContext(ContextRecord):
 
     def attempt_failed(self, sqlstate: str, attempt: int, error: BaseException) -> None:
         """Tell that what runs in the context, or ran in it, is run again."""
-        if self._audience.retried is not None:
-            self._audience.retried(FailedAttempt(self.failed_pool, self, sqlstate, attempt, error))
+        if self._listeners.retried:
+            notify(self._listeners.retried, FailedAttempt(self.failed_pool, self, sqlstate, attempt, error))
 
     def commit_failed(self, error: BaseException) -> None:
         """Take down that the commit at the end has raised; a cancellation while it succeeded is no failure."""
@@ -146,14 +146,14 @@ class ObservedContext(ContextRecord):
             early, self.early = self.early, None
             for checkout in early:
                 self._end_early_release(checkout, ended_at)
-        audience = self._audience
-        for tell in audience.context_ended:
+        listeners = self._listeners
+        for tell in listeners.context_ended:
             try:
                 tell(self)
             except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
                 log_failure(tell, error)
-        if self.keeps_history and audience.kept_context_ended is not None:
-            audience.kept_context_ended(self)
+        if self.keeps_history and listeners.kept_context_ended:
+            notify(listeners.kept_context_ended, self)
 
     def _belong_to_request(self, around: Context | None) -> None:
         """Find what knows the route of a context of no request: the nearest one around that belongs to one."""
@@ -170,11 +170,11 @@ class ObservedContext(ContextRecord):
         self._route = NO_ROUTE
 
     def _end_early_release(self, checkout: Checkout, ended_at: int) -> None:
-        tell = self._audience.early_release_ended
-        if tell is None and not self.keeps_history:
+        listeners = self._listeners.early_release_ended
+        if not listeners and not self.keeps_history:
             return
         release = EarlyRelease(checkout, ended_at)
         if self.keeps_history and len(self.early_releases) < HISTORY:
             self.early_releases.append(release)
-        if tell is not None:
-            tell(release)
+        if listeners:
+            notify(listeners, release)

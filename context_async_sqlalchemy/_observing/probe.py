@@ -28,7 +28,7 @@ from context_async_sqlalchemy.observer import (
 from .dialect_hooks import DialectHooks
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
-from .listeners import Audience, Observation, log_failure
+from .listeners import Listeners, Observation, log_failure, notify
 from .open_checkout import OpenCheckout
 from .open_context_record import ObservedContext
 from .pool_hooks import MARK, observed_class
@@ -45,13 +45,13 @@ class Probe:
     Args:
         engine: the engine; it may be the application's own.
         name: what the pool is called.
-        audience: who is told.
+        listeners: the methods of observers that are called.
 
     """
 
-    def __init__(self, engine: Engine, name: str, audience: Audience) -> None:
+    def __init__(self, engine: Engine, name: str, listeners: Listeners) -> None:
         self.name = name
-        self.audience = audience
+        self.listeners = listeners
         self.server_address: str | None = engine.url.host
         self.server_port: int | None = engine.url.port
         self.database: str | None = engine.url.database
@@ -78,7 +78,7 @@ class Probe:
         event.listen(engine, "invalidate", self._invalidated)
 
     @classmethod
-    def install(cls, engine: Engine, name: str, audience: Audience) -> "Probe | None":
+    def install(cls, engine: Engine, name: str, listeners: Listeners) -> "Probe | None":
         """Observe an engine from now on.
 
         Returns:
@@ -93,22 +93,19 @@ class Probe:
             present.remove()
         # One that was removed, and waits for connections that are out still, stays beneath.
         try:
-            probe = cls(engine, name, audience)
+            probe = cls(engine, name, listeners)
         except Exception:
             logger.exception("pool %r cannot be observed: it is used as it is", name)
             return None
-        if audience.pool_observed is not None:
-            audience.pool_observed(probe)
+        notify(listeners.pool_observed, probe)
         return probe
 
-    def readdress(self, audience: Audience) -> None:
+    def readdress(self, listeners: Listeners) -> None:
         """Tell others from now on; those who are new, and those who were told before, hear of it."""
-        before, self.audience = self.audience, audience
-        joined, left = _difference(audience, before), _difference(before, audience)
-        if joined.pool_observed is not None:
-            joined.pool_observed(self)
-        if left.pool_forgotten is not None:
-            left.pool_forgotten(self)
+        before, self.listeners = self.listeners, listeners
+        joined, left = _difference(listeners, before), _difference(before, listeners)
+        notify(joined.pool_observed, self)
+        notify(left.pool_forgotten, self)
 
     def remove(self) -> None:
         """Observe no more; the checkouts that are open are still seen to their end."""
@@ -131,8 +128,7 @@ class Probe:
     def _tell_forgotten(self) -> None:
         if not self._is_forgotten:
             self._is_forgotten = True
-            if self.audience.pool_forgotten is not None:
-                self.audience.pool_forgotten(self)
+            notify(self.listeners.pool_forgotten, self)
 
     def read(self) -> PoolReading:
         """Read the pool's state now."""
@@ -151,9 +147,9 @@ class Probe:
         known: Any = context.record
         record: ObservedContext | None = known
         if record is None and not context.has_ended:
-            audience = self.audience
-            record = context.record = ObservedContext(context, audience, perf_counter_ns())
-            for tell in audience.context_began:
+            listeners = self.listeners
+            record = context.record = ObservedContext(context, listeners, perf_counter_ns())
+            for tell in listeners.context_began:
                 try:
                     tell(record)
                 except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
@@ -175,7 +171,7 @@ class Probe:
         is_open[entry] = checkout = OpenCheckout(self, record, asked_at, taken_at, path, is_open.get(entry))
         if record is not None and record.early:
             record.checkout_began(self, taken_at)
-        threshold = self.audience.leak_threshold
+        threshold = self.listeners.leak_threshold
         if threshold is not None:
             self._leaks.watch(checkout, threshold)
 
@@ -194,8 +190,7 @@ class Probe:
         failed = FailedCheckout(self, record, asked_at, ended_at, failure, error)
         if record is not None:
             record.checkout_failed(failed)
-        if self.audience.checkout_failed is not None:
-            self.audience.checkout_failed(failed)
+        notify(self.listeners.checkout_failed, failed)
 
     def returned(self, checkout: OpenCheckout) -> OpenCheckout | None:  # noqa: C901, PLR0912 - hot: a call costs more than a branch
         """Take down that a connection goes back to its pool, or is lost; return what ends with this one."""
@@ -222,14 +217,14 @@ class Probe:
                 record.keep(checkout)
         if checkout.task is not None:
             self._leaks.returned(checkout)
-        audience = self.audience
-        for tell in audience.checkout_ended:
+        listeners = self.listeners
+        for tell in listeners.checkout_ended:
             try:
                 tell(checkout)
             except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
                 log_failure(tell, error)
-        if record is not None and record.keeps_history and audience.kept_checkout_ended is not None:
-            audience.kept_checkout_ended(checkout)
+        if record is not None and record.keeps_history and listeners.kept_checkout_ended:
+            notify(listeners.kept_checkout_ended, checkout)
         previous = checkout.previous
         if previous is not None:
             checkout.previous = None
@@ -271,17 +266,17 @@ class Probe:
                 self.name,
                 record.route,
             )
-        if self.audience.nested_checkout is not None:
-            self.audience.nested_checkout(NestedCheckout(self, record))
+        if self.listeners.nested_checkout:
+            notify(self.listeners.nested_checkout, NestedCheckout(self, record))
 
     def _connected(self, _dbapi_connection: object, entry: Any) -> None:
         try:
             if not entry.record_info.get(MARK):
                 entry.record_info[MARK] = True
                 self._made += 1
-            if self.audience.connected is not None:
+            if self.listeners.connected:
                 # With `async_creator` no hook sees the beginning but this, by the wall clock.
-                self.audience.connected(self, max(time.time() - entry.last_connect_time, 0.0))
+                notify(self.listeners.connected, self, max(time.time() - entry.last_connect_time, 0.0))
         except Exception as error:  # noqa: BLE001 - logged; a listener that raises loses the connection
             self.log_failure(error)
 
@@ -291,8 +286,7 @@ class Probe:
             if checkout is not None:
                 checkout.is_invalidated = True
                 checkout.error = error or checkout.error
-            if self.audience.connection_invalidated is not None:
-                self.audience.connection_invalidated(self)
+            notify(self.listeners.connection_invalidated, self)
         except Exception as failure:  # noqa: BLE001 - as above
             self.log_failure(failure)
 
@@ -309,9 +303,9 @@ class Probe:
                 event.remove(self._engine, name, listener)
 
 
-def _difference(some: Audience, others: Audience) -> Audience:
+def _difference(some: Listeners, others: Listeners) -> Listeners:
     only = tuple(observer for key, observer in some.observers.items() if key not in others.observers)
-    return Audience([Observation(only)])
+    return Listeners([Observation(only)])
 
 
 def _cause(checkout: OpenCheckout, context: Context | None) -> tuple[ReleaseCause, bool]:

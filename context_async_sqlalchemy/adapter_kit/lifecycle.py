@@ -14,7 +14,7 @@ from context_async_sqlalchemy._context.rules import (
     Rules,
     commits_below_400,
 )
-from context_async_sqlalchemy._observing.listeners import Audience, Observation
+from context_async_sqlalchemy._observing.listeners import Listeners, Observation, notify
 from context_async_sqlalchemy._plugins import installed_observers
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.observer import Observer
@@ -104,9 +104,7 @@ class Lifecycle(Rules):
 
     def announce_workers(self) -> None:
         """Tell the observers that worker processes are about to start: what an adapter does in the main process."""
-        tell = Audience([self.observation]).workers_starting
-        if tell is not None:
-            tell()
+        notify(Listeners([self.observation]).workers_starting)
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from context_async_sqlalchemy import Retry, _plugins, commit_db_session, db_context, run_in_new_ctx, setup_db
-from context_async_sqlalchemy._observing.listeners import Audience, Observation
+from context_async_sqlalchemy._observing.listeners import Listeners, Observation
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
@@ -143,9 +143,9 @@ def test_nothing_is_made_for_a_method_that_nobody_has() -> None:
         def checkout_ended(self, checkout: object) -> None:
             """Do nothing."""
 
-    audience = Audience([Observation((HearsOfCheckouts(),))])
-    assert audience.checkout_ended
-    assert all(not getattr(audience, name, None) for name in CALLBACKS if name != "checkout_ended")
+    listeners = Listeners([Observation((HearsOfCheckouts(),))])
+    assert listeners.checkout_ended
+    assert all(not getattr(listeners, name, None) for name in CALLBACKS if name != "checkout_ended")
 
 
 def _entry_point(name: str, value: str) -> EntryPoint:
