@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from ._context.context_session import context_session_maker
 from ._engine_disposal import retire, revive
 from ._failed_transactions import refuse_failed_commits
-from ._observing import Probe
 from ._observing.listeners import Listeners, Observation
+from ._observing.probe import Probe
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -230,7 +230,7 @@ class DBConnect:
             if self._observations:
                 self._probe = Probe.install(self._engine.sync_engine, self.name, Listeners(self._observations))
         elif self._observations:
-            self._probe.readdress(Listeners(self._observations))
+            self._probe.set_listeners(Listeners(self._observations))
         else:
             self._probe.remove()
             self._probe = None
@@ -242,7 +242,7 @@ class DBConnect:
             return
         is_replaced = old is not self._engine
         if old_probe is not None and is_replaced:
-            old_probe.retire()
+            old_probe.replaced()
         await retire(old, is_replaced=is_replaced)
 
 

@@ -1,5 +1,1 @@
 """Fills the records of :mod:`~context_async_sqlalchemy.observer` from SQLAlchemy's pool and dialect."""
-
-from .probe import Probe
-
-__all__ = ["Probe"]

@@ -3,21 +3,18 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from time import perf_counter_ns
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import greenlet  # type: ignore[import-untyped] # it has no types; it is what sqlalchemy[asyncio] stands for
 
 from context_async_sqlalchemy.observer import SuspectedLeak
 
-from .listeners import notify
+from .listeners import Listeners, notify
 from .open_checkout import OpenCheckout
-
-if TYPE_CHECKING:
-    from .probe import Probe
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -28,12 +25,14 @@ class LeakWatch:
     """Scans the open checkouts of one pool from a single timer in each event loop; it rests while there are none.
 
     Args:
-        probe: the pool's.
+        list_open: lists the open checkouts of the pool.
+        listeners: the methods of observers that are called.
 
     """
 
-    def __init__(self, probe: "Probe") -> None:
-        self._probe = probe
+    def __init__(self, list_open: Callable[[], list[OpenCheckout]], listeners: Listeners) -> None:
+        self.listeners = listeners
+        self._list_open = list_open
         self._looking: set[asyncio.AbstractEventLoop] = set()
 
     def watch(self, checkout: OpenCheckout, threshold: float) -> None:
@@ -41,7 +40,7 @@ class LeakWatch:
         task = checkout.task = asyncio.current_task()
         if task is None:
             return
-        if self._probe.listeners.leak_stacks:
+        if self.listeners.leak_stacks:
             checkout.stack = _caller()
         loop = task.get_loop()
         if loop not in self._looking:
@@ -60,17 +59,17 @@ class LeakWatch:
             checkout.route,
             held,
         )
-        if self._probe.listeners.leak_returned:
-            notify(self._probe.listeners.leak_returned, SuspectedLeak(checkout, held, ""))
+        if self.listeners.leak_returned:
+            notify(self.listeners.leak_returned, SuspectedLeak(checkout, held, ""))
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._looking.discard(loop)
-        threshold = self._probe.listeners.leak_threshold
+        threshold = self.listeners.leak_threshold
         if threshold is None:
             return
         now = perf_counter_ns()
         next_due: float | None = None
-        for checkout in self._probe.all_open():
+        for checkout in self._list_open():
             if checkout.suspected_after or checkout.task is None or checkout.task.get_loop() is not loop:
                 continue
             held = checkout.held_for(now)
@@ -96,7 +95,7 @@ class LeakWatch:
             leak.holder,
             taken,
         )
-        notify(self._probe.listeners.leak_suspected, leak)
+        notify(self.listeners.leak_suspected, leak)
 
 
 def _whereabouts(task: asyncio.Task[Any] | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from context_async_sqlalchemy.observer import Checkout, CheckoutPath, ObservedPool, Transaction, TransactionOutcome
 
-from .open_context_record import ObservedContext
+from .open_context_record import OpenContextRecord
 
 _NANOSECOND = 1e-9
 
@@ -41,7 +41,7 @@ class OpenCheckout(Checkout):
     def __init__(  # noqa: PLR0917 - all positional: a hot path
         self,
         pool: ObservedPool,
-        context: ObservedContext | None,
+        context: OpenContextRecord | None,
         asked_at: int,
         taken_at: int,
         path: CheckoutPath,

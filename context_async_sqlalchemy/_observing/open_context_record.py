@@ -22,7 +22,7 @@ from .listeners import Listeners, log_failure, notify
 logger = logging.getLogger("context_async_sqlalchemy")
 
 
-class ObservedContext(ContextRecord):
+class OpenContextRecord(ContextRecord):
     """A context's record from its first checkout to its end.
 
     Args:

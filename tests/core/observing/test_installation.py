@@ -195,7 +195,7 @@ async def test_an_engine_that_cannot_be_observed_is_used_as_it_is(
     def of_another_layout(*_: object) -> type[Pool]:
         return Slotted
 
-    monkeypatch.setattr("context_async_sqlalchemy._observing.probe.observed_class", of_another_layout)
+    monkeypatch.setattr("context_async_sqlalchemy._observing.pool_hooks.observed_class", of_another_layout)
     connection, recorder = around(engine), Recorder()
     lifecycle = Lifecycle([connection], observers=[recorder])
     await connection.session_maker()

@@ -1,0 +1,287 @@
+"""One engine's pool while it is observed: its open checkouts, and everything that happens to its connections.
+
+:mod:`~.pool_hooks` and :mod:`~.dialect_hooks` call it; :mod:`~.probe` puts them on the engine.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import Pool, QueuePool
+
+from context_async_sqlalchemy._context.context import Context
+from context_async_sqlalchemy._context.current import context_or_none, current
+from context_async_sqlalchemy.observer import (
+    CheckoutPath,
+    FailedCheckout,
+    NestedCheckout,
+    PoolReading,
+    ReleaseCause,
+    WaitFailure,
+)
+
+from .exhaustion import exhaustion_note
+from .leaks import LeakWatch
+from .listeners import Listeners, log_failure, notify
+from .open_checkout import OpenCheckout
+from .open_context_record import OpenContextRecord
+from .pool_state import read_pool
+
+logger = logging.getLogger("context_async_sqlalchemy")
+
+_NANOSECOND = 1e-9
+
+_IS_NEW = "_context_async_sqlalchemy_is_new"
+"""The key under which the pool's record of a connection tells that the connection was made and not checked out yet."""
+
+
+class WatchedPool:
+    """An engine's pool, observed: what observers know as :class:`~context_async_sqlalchemy.observer.ObservedPool`.
+
+    Args:
+        engine: the engine; it may be the application's own.
+        name: the name of the pool in metrics, spans and warnings.
+        listeners: the methods of observers that are called.
+        unhook: takes the hooks off the engine. It is called when the pool was removed and no connection of it is out.
+
+    """
+
+    def __init__(self, engine: Engine, name: str, listeners: Listeners, unhook: Callable[[], None]) -> None:
+        self.name = name
+        self.listeners = listeners
+        self.server_address: str | None = engine.url.host
+        self.server_port: int | None = engine.url.port
+        self.database: str | None = engine.url.database
+        self.system: str = engine.dialect.name
+        # The key is the pool's record of the connection, which does not keep the application's objects alive.
+        self.open: dict[object, OpenCheckout] = {}
+        self.pending = 0
+        self.is_installed = True
+        # Whether another engine is in use now. Sessions in flight may still use this one, so it is still observed.
+        self.is_replaced = False
+        # Whether the hook has to call `when_left`, as the pool was removed or replaced.
+        self.is_draining = False
+        self._is_forgotten = False
+        self._engine = engine
+        self._unhook = unhook
+        self._leaks = LeakWatch(self.all_open, listeners)
+        # The number of connections that carry `_IS_NEW`, so that a checkout looks for it only if there is one.
+        self._new = 0
+        self._nested_routes: set[str] = set()
+        self._has_failed = False
+
+    def set_listeners(self, listeners: Listeners) -> None:
+        """Call other methods from now on."""
+        self.listeners = self._leaks.listeners = listeners
+
+    def remove(self) -> None:
+        """Observe no new checkouts; those that are open are still seen to their end."""
+        if not self.is_installed:
+            return
+        self.is_installed = False
+        self.is_draining = True
+        self.when_left()
+        self._tell_forgotten()
+
+    def replaced(self) -> None:
+        """Record that another engine is in use now: observers forget the pool once no connection of it is out."""
+        self.is_replaced = True
+        self.is_draining = True
+        self.when_left()
+
+    def when_left(self) -> None:
+        """Finish a removal or a replacement if the connection that has left the application was the last one."""
+        if self.open:
+            return
+        if self.is_installed:
+            self._tell_forgotten()
+        else:
+            self._unhook()
+
+    def _tell_forgotten(self) -> None:
+        if not self._is_forgotten:
+            self._is_forgotten = True
+            notify(self.listeners.pool_forgotten, self)
+
+    def read(self) -> PoolReading:
+        """Read the pool's state now."""
+        used = len(self.all_open())
+        if self.is_replaced:
+            # Connections that come back are closed, and only sessions in flight may check out another one.
+            return PoolReading(used, 0, self.pending, used, 0)
+        return read_pool(self._engine.pool, used, self.pending)
+
+    def checkout_started(self, must_wait: bool) -> "OpenContextRecord | None":  # noqa: FBT001 - positional: a hot path
+        """Take down that a checkout begins; return the record of its context."""
+        context = current.get() or context_or_none()
+        if context is None:
+            return None
+        # A context knows only the protocol of its record, and a cast would be a call.
+        known: Any = context.record
+        record: OpenContextRecord | None = known
+        if record is None and not context.has_ended:
+            listeners = self.listeners
+            record = context.record = OpenContextRecord(context, listeners, perf_counter_ns())
+            for tell in listeners.context_began:
+                try:
+                    tell(record)
+                except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                    log_failure(tell, error)
+        if must_wait and record is not None:
+            self._look_for_nesting(context, record)
+        return record
+
+    def checkout_succeeded(self, fairy: Any, record: OpenContextRecord | None, asked_at: int, must_wait: bool) -> None:  # noqa: FBT001 - see `checkout_started`
+        """Take down that a checkout has succeeded."""
+        taken_at = perf_counter_ns()
+        entry = fairy._connection_record  # noqa: SLF001 - the public way costs 0.3 us
+        path: CheckoutPath = "queued" if must_wait else "idle"
+        if self._new and entry.record_info.pop(_IS_NEW, False):
+            self._new -= 1
+            if not must_wait:
+                path = "new"
+        is_open = self.open
+        is_open[entry] = checkout = OpenCheckout(self, record, asked_at, taken_at, path, is_open.get(entry))
+        if record is not None and record.early:
+            record.checkout_began(self, taken_at)
+        threshold = self.listeners.leak_threshold
+        if threshold is not None:
+            self._leaks.watch(checkout, threshold)
+
+    def checkout_failed(
+        self, pool: Pool, record: OpenContextRecord | None, asked_at: int, error: BaseException
+    ) -> None:
+        """Take down that a checkout has failed; let the time-out of an exhausted pool say why."""
+        failure: WaitFailure = "error"
+        ended_at = perf_counter_ns()
+        if isinstance(error, PoolTimeoutError):
+            failure = "timeout"
+            limits = (
+                f"pool size {pool.size()}, overflow {pool.overflow()}" if isinstance(pool, QueuePool) else pool.status()
+            )
+            error.add_note(exhaustion_note(self, self.all_open(), (ended_at - asked_at) * _NANOSECOND, limits))
+        elif isinstance(error, asyncio.CancelledError):
+            failure = "cancelled"
+        failed = FailedCheckout(self, record, asked_at, ended_at, failure, error)
+        if record is not None:
+            record.checkout_failed(failed)
+        notify(self.listeners.checkout_failed, failed)
+
+    def checkout_ended(self, checkout: OpenCheckout) -> OpenCheckout | None:  # noqa: C901, PLR0912 - hot: a call costs more than a branch
+        """Take down that a connection goes back to its pool, or is lost; return what ends with this one."""
+        checkout.released_at = perf_counter_ns()
+        if checkout.transaction is not None:
+            checkout.end("lost", checkout.released_at, checkout.error)
+        transactions = checkout.transactions
+        for transaction in transactions:
+            checkout.statements += transaction.statements
+            checkout.busy += transaction.busy
+        record: Any = checkout.context
+        if record is None:
+            checkout.released_by, _ = _cause(checkout, None)
+        else:
+            context: Context | None = record.context
+            # With a context that has begun to end, the cause is the default: its end.
+            if checkout.is_invalidated or (context is not None and context.is_open):
+                checkout.released_by, checkout.is_early = _cause(checkout, context)
+            if transactions:
+                record.last_transaction = transactions[-1].outcome
+            if checkout.error is not None:
+                record.failed_pool = self
+            if checkout.is_early or record.keeps_history:
+                record.keep(checkout)
+        if checkout.task is not None:
+            self._leaks.returned(checkout)
+        listeners = self.listeners
+        for tell in listeners.checkout_ended:
+            try:
+                tell(checkout)
+            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                log_failure(tell, error)
+        if record is not None and record.keeps_history and listeners.kept_checkout_ended:
+            notify(listeners.kept_checkout_ended, checkout)
+        previous = checkout.previous
+        if previous is not None:
+            checkout.previous = None
+        return previous
+
+    def all_open(self) -> list[OpenCheckout]:
+        """List the checkouts of all connections that are out."""
+        every = list(self.open.values())
+        shared = [checkout for checkout in every if checkout.previous is not None]
+        for checkout in shared:
+            before = checkout.previous
+            while before is not None:
+                every.append(before)
+                before = before.previous
+        return every
+
+    def log_failure(self, error: Exception) -> None:
+        """Log, once, that the probe itself has failed; the application goes on."""
+        if not self._has_failed:
+            self._has_failed = True
+            logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
+
+    def _look_for_nesting(self, context: Context, record: OpenContextRecord) -> None:
+        around: set[int] = set()
+        each: Context | None = context
+        while each is not None:
+            if each.record is not None and each.is_open:
+                around.add(id(each.record))
+            each = each.parent
+        if not any(id(checkout.context) in around for checkout in self.all_open()):
+            return
+        if record.route not in self._nested_routes:
+            self._nested_routes.add(record.route)
+            logger.warning(
+                "pool %r: %s waits for a connection while it holds one of the same pool, and the pool has no other "
+                "left: as many of these at once as the pool has connections wait for each other until the time-out. "
+                "Give the first one back (await commit_db_session(connection)) before run_in_new_ctx, db_context or a "
+                "session of your own needs a second, or do all on one session. This is said once for each route",
+                self.name,
+                record.route,
+            )
+        if self.listeners.nested_checkout:
+            notify(self.listeners.nested_checkout, NestedCheckout(self, record))
+
+    def connected(self, _dbapi_connection: object, entry: Any) -> None:
+        """Mark a connection that SQLAlchemy has made as new; tell the observers how long that took."""
+        try:
+            if not entry.record_info.get(_IS_NEW):
+                entry.record_info[_IS_NEW] = True
+                self._new += 1
+            if self.listeners.connected:
+                # With `async_creator` no hook sees the beginning but this, by the wall clock.
+                notify(self.listeners.connected, self, max(time.time() - entry.last_connect_time, 0.0))
+        except Exception as error:  # noqa: BLE001 - logged; a listener that raises loses the connection
+            self.log_failure(error)
+
+    def invalidated(self, _dbapi_connection: object, entry: Any, error: BaseException | None) -> None:
+        """Mark the checkout of a connection that SQLAlchemy throws away; tell the observers."""
+        try:
+            checkout = self.open.get(entry)
+            if checkout is not None:
+                checkout.is_invalidated = True
+                checkout.error = error or checkout.error
+            notify(self.listeners.connection_invalidated, self)
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.log_failure(failure)
+
+
+def _cause(checkout: OpenCheckout, context: Context | None) -> tuple[ReleaseCause, bool]:
+    """Tell what gave a connection back, and whether early."""
+    is_early = context is not None and context.is_open
+    if checkout.is_invalidated:
+        return "invalidation", False
+    if is_early and context is not None and context.releasing is not None:
+        return context.releasing, context.releasing != "end"
+    if checkout.context is not None and not is_early:
+        return "end", False
+    if not checkout.transactions:
+        return "close", is_early
+    return "commit" if checkout.transactions[-1].outcome in ("commit", "unknown") else "rollback", is_early
