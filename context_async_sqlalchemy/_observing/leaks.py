@@ -11,6 +11,7 @@ from typing import Any
 
 import greenlet  # type: ignore[import-untyped] # it has no types; it is what sqlalchemy[asyncio] stands for
 
+from context_async_sqlalchemy._runtime.loop_timer import LoopTimer
 from context_async_sqlalchemy.observer import SuspectedLeak
 
 from .listeners import Listeners, notify
@@ -33,7 +34,7 @@ class LeakWatch:
     def __init__(self, list_open: Callable[[], list[OpenCheckout]], listeners: Listeners) -> None:
         self.listeners = listeners
         self._list_open = list_open
-        self._looking: set[asyncio.AbstractEventLoop] = set()
+        self._timer = LoopTimer(self._look)
 
     def watch(self, checkout: OpenCheckout, threshold: float) -> None:
         """Remember who holds a connection, and look after the threshold whether it does still."""
@@ -42,10 +43,8 @@ class LeakWatch:
             return
         if self.listeners.leak_stacks:
             checkout.stack = _caller()
-        loop = task.get_loop()
-        if loop not in self._looking:
-            self._looking = {other for other in self._looking if not other.is_closed()} | {loop}
-            loop.call_later(threshold, self._look, loop)
+        if task.get_loop() not in self._timer.loops:
+            self._timer.start(threshold)
 
     def returned(self, checkout: OpenCheckout) -> None:
         """Let go of the task; say so if a suspected connection has come back."""
@@ -62,11 +61,10 @@ class LeakWatch:
         if self.listeners.leak_returned:
             notify(self.listeners.leak_returned, SuspectedLeak(checkout, held, ""))
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking.discard(loop)
+    def _look(self, loop: asyncio.AbstractEventLoop) -> float | None:
         threshold = self.listeners.leak_threshold
         if threshold is None:
-            return
+            return None
         now = perf_counter_ns()
         next_due: float | None = None
         for checkout in self._list_open():
@@ -77,9 +75,7 @@ class LeakWatch:
                 self._suspect(checkout, held)
             elif next_due is None or threshold - held < next_due:
                 next_due = threshold - held
-        if next_due is not None:
-            self._looking.add(loop)
-            loop.call_later(next_due, self._look, loop)
+        return next_due
 
     def _suspect(self, checkout: OpenCheckout, held: float) -> None:
         checkout.suspected_after = held

@@ -99,8 +99,8 @@ async def test_no_timer_runs_while_nothing_is_held(database: Database, observe: 
     observe(connection, leak_threshold=0.05)
     async with db_context():
         await run(connection, "SELECT 1")
-    probe: Any = recorder.pools[0]
-    looking: set[object] = probe._leaks._looking
+    pool: Any = recorder.pools[0]
+    looking: set[object] = pool._leaks._timer.loops
     assert len(looking) == 1
     await until(lambda: not looking, "the timer rests")
 
