@@ -6,9 +6,14 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any
 
-from context_async_sqlalchemy.observer import Checkout, CheckoutPath, ObservedPool, Transaction, TransactionOutcome
-
-from .open_context_record import OpenContextRecord
+from context_async_sqlalchemy.observer import (
+    Checkout,
+    CheckoutPath,
+    ContextRecord,
+    ObservedPool,
+    Transaction,
+    TransactionOutcome,
+)
 
 _NANOSECOND = 1e-9
 
@@ -41,7 +46,7 @@ class OpenCheckout(Checkout):
     def __init__(  # noqa: PLR0917 - all positional: a hot path
         self,
         pool: ObservedPool,
-        context: OpenContextRecord | None,
+        context: ContextRecord | None,
         asked_at: int,
         taken_at: int,
         path: CheckoutPath,
