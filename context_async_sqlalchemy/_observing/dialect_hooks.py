@@ -1,9 +1,8 @@
-"""Watches one dialect's calls of its driver: statements, COMMIT, ROLLBACK, SAVEPOINTs, two-phase commits.
+"""Observes one dialect's calls of its driver: statements, COMMIT, ROLLBACK, SAVEPOINTs, two-phase commits.
 
-Public methods of the dialect are replaced on the instance. Events would see the same, but a single listener of
-ConnectionEvents, even one for an event that never comes, makes SQLAlchemy build seven objects for each transaction:
-17 us, about 12 % of its own time, also after the listener is removed (2.0.25 to 2.1.9). And no event tells of the end
-of a COMMIT.
+The hooks replace public methods of the dialect on the instance. Events would report the same calls. But a single
+listener of ConnectionEvents makes every transaction slower: SQLAlchemy builds objects for it even if its event never
+happens, and goes on after the listener is removed. And no event reports the end of a COMMIT.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +15,8 @@ from context_async_sqlalchemy.observer import Transaction, TransactionOutcome
 
 from .open_checkout import OpenCheckout
 
-# What finding the checkout of a connection raises where there is none: a detached or invalidated connection, the
-# dialect's own queries on the first connection, a call without a context.
+# The look-up of a connection's checkout raises one of these if there is no checkout. The connection is detached or
+# invalidated, or the dialect makes its own queries on a first connection, or the call has no context.
 NO_CHECKOUT = (AttributeError, KeyError, TypeError)
 
 
@@ -25,15 +24,15 @@ class DialectHooks:
     """The replaced methods of one dialect.
 
     Args:
-        dialect: an engine's own.
-        open_checkouts: by the pool's records of their connections.
+        dialect: the dialect of one engine.
+        open_checkouts: the checkouts to fill. The key is the pool's record of the connection.
 
     """
 
     def __init__(self, dialect: Dialect, open_checkouts: Mapping[object, OpenCheckout]) -> None:
         self._dialect = dialect
         self._open = open_checkouts
-        # Ours, and what was in the instance before: somebody else's wrapper, or nothing.
+        # The value is our function, and the instance's attribute that it replaced, or None if there was none.
         self._replaced: dict[str, tuple[object, object]] = {}
         self._replace("do_execute", self._statement(dialect.do_execute))
         self._replace("do_executemany", self._statement(dialect.do_executemany))
@@ -48,7 +47,7 @@ class DialectHooks:
         self._replace("do_rollback_twophase", self._twophase_end(dialect.do_rollback_twophase, "rollback"))
 
     def remove(self) -> None:
-        """Take the replacements back; where somebody has wrapped one since, it stays and only passes calls on."""
+        """Take the replacements back; one that was wrapped since stays, and only passes calls on."""
         attributes = vars(self._dialect)
         for name, (ours, before) in self._replaced.items():
             if attributes.get(name) is ours:
@@ -67,15 +66,15 @@ class DialectHooks:
 
         def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> Any:
             try:
-                fairy = context.root_connection._dbapi_connection  # noqa: SLF001 - public `connection` may reconnect
-                checkout = open_checkouts[fairy._connection_record]  # noqa: SLF001 - 0.3 us less
+                fairy = context.root_connection._dbapi_connection  # noqa: SLF001 - the public `connection` may reconnect
+                checkout = open_checkouts[fairy._connection_record]  # noqa: SLF001 - the public way is slower
                 is_server_side = context._is_server_side  # noqa: SLF001 - there is no public name
             except NO_CHECKOUT:
                 return execute(cursor, statement, parameters, context)
             if checkout.is_inside:
                 return execute(cursor, statement, parameters, context)
             started_at = checkout.call_began_at = now()
-            # What the checkout has done within transactions is added to it at its end.
+            # A transaction counts for itself. The checkout gets the sums when the connection is returned.
             part = checkout.transaction or begin(checkout, fairy, started_at)
             if is_server_side:
                 context.cursor = TimedCursor(cursor, checkout)
@@ -103,7 +102,7 @@ class DialectHooks:
         return do_execute_no_params
 
     def _begin(self, checkout: OpenCheckout, fairy: Any, started_at: int) -> Transaction | OpenCheckout:
-        """Begin a transaction, as drivers do with the first statement; return what is added to from now on."""
+        """Begin a transaction, as drivers do with the first statement; return the record to count in."""
         try:
             if self._dialect.detect_autocommit_setting(fairy.dbapi_connection):
                 return checkout
@@ -123,7 +122,7 @@ class DialectHooks:
             except NO_CHECKOUT:
                 return end(connection)
             if transaction is None or checkout.is_inside:
-                # The pool's reset after a COMMIT, or the second ROLLBACK of one and the same.
+                # The transaction has ended already: the pool resets the connection, or rolls back a second time.
                 return end(connection)
             started_at = checkout.call_began_at = now()
             try:
@@ -176,20 +175,20 @@ class DialectHooks:
         return None if checkout.is_inside else checkout
 
     def _failed(self, wanted: TransactionOutcome, connection: Any, error: BaseException) -> TransactionOutcome:
-        """Tell what a failed COMMIT or ROLLBACK has come to: an answer of the server is no commit."""
+        """Return the outcome of a failed COMMIT or ROLLBACK; a COMMIT that the server refused is a rollback."""
         if wanted == "rollback":
             return "lost"
         try:
             is_answer = isinstance(error, self._dialect.loaded_dbapi.Error) and not self._dialect.is_disconnect(
                 error, connection, None
             )
-        except Exception:  # noqa: BLE001 - a driver's own test of a connection in an odd state; the error itself is raised
+        except Exception:  # noqa: BLE001 - the driver's test may fail on a broken connection; the caller raises the error itself
             return "unknown"
         return "rollback" if is_answer else "unknown"
 
 
 class TimedCursor:
-    """A server-side cursor that adds its fetches to the time in the driver: there is no event for them."""
+    """A server-side cursor that counts its fetches as time in the driver, because no event reports them."""
 
     def __init__(self, cursor: Any, checkout: OpenCheckout) -> None:
         self._cursor = cursor
@@ -207,7 +206,7 @@ class TimedCursor:
         return self._timed(self._cursor.fetchmany, *args, **kwargs)
 
     def fetchall(self) -> Any:
-        """Fetch the other rows."""
+        """Fetch the remaining rows."""
         return self._timed(self._cursor.fetchall)
 
     def _timed(self, fetch: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
