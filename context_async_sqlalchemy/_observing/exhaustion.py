@@ -1,4 +1,4 @@
-"""What the time-out of an exhausted pool says: who holds its connections, and what to do about it."""
+"""The note that the time-out of an exhausted pool gets: the holders of its connections, and the remedy."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ _NAMED = 3
 
 
 def exhaustion_note(pool: ObservedPool, open_checkouts: Iterable[OpenCheckout], waited: float, limits: str) -> str:
-    """Describe an exhausted pool in the words of an exception's note.
+    """Return the note for an exception: the exhausted pool, and the routes that hold its connections.
 
     Args:
-        pool: the pool.
-        open_checkouts: of the connections that are out.
-        waited: seconds.
-        limits: the pool's size in its own words.
+        pool: the exhausted pool.
+        open_checkouts: the checkouts of all its connections.
+        waited: seconds that the failed checkout has waited.
+        limits: the size of the pool, as text.
 
     """
     reading = pool.read()
