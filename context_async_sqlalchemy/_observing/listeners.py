@@ -14,13 +14,13 @@ logger = logging.getLogger("context_async_sqlalchemy")
 Args = TypeVarTuple("Args")
 P = ParamSpec("P")
 
-# The observers' methods that have failed before, by the observer's id.
+# The observers' methods that have failed before. The key is the observer's id and the method's name.
 _failed: set[tuple[int, str]] = set()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation:
-    """What one application wants to know about its connections; :class:`~.lifecycle.Lifecycle` documents it."""
+    """The options of one application about observing; ``adapter_kit.Lifecycle`` documents them."""
 
     observers: tuple[Observer, ...] = ()
     leak_threshold: float | None = None
@@ -28,17 +28,19 @@ class Observation:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is anybody to tell, or anything to look for."""
+        """Whether there is an observer, or leaks are looked for."""
         return bool(self.observers) or self.leak_threshold is not None
 
 
 class Listeners:
-    """The observers of one pool: for each event the methods that listen to it, empty if no observer overrides it.
+    """The observers of one pool: for each event the methods that listen to it.
 
-    The caller of :func:`notify` looks whether the tuple is empty before it builds a record.
+    The tuple of an event is empty if no observer overrides the method. A caller of :func:`notify` checks the tuple
+    before it builds a record, so that no record is built for nobody.
 
     Args:
-        observations: those of the applications that use the pool; an observer of several is told once.
+        observations: the options of the applications that use the pool. An observer of several applications is
+            called once.
 
     """
 
@@ -72,7 +74,7 @@ class Listeners:
 
 
 def notify(methods: tuple[Callable[[*Args], None], ...], *args: *Args) -> None:
-    """Call the methods that listen to an event; an exception of one is logged once and goes no further."""
+    """Call the methods that listen to an event; log an exception once for each observer and method."""
     for method in methods:
         try:
             method(*args)
