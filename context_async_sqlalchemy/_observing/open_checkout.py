@@ -1,4 +1,4 @@
-"""A checkout while it lasts: what is added up until its connection is given back."""
+"""The record of a checkout while its connection is out of the pool."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,15 +19,18 @@ _NANOSECOND = 1e-9
 
 
 class OpenCheckout(Checkout):
-    """A connection that is out of its pool; ``statements`` and ``busy`` leave out its transactions' until it is back.
+    """A connection that is out of its pool.
+
+    Until the connection is returned, ``statements`` and ``busy`` leave out those of the transactions.
 
     Args:
-        pool: the pool.
-        context: in which context, if in any.
-        asked_at: when the wait began.
-        taken_at: when it ended.
-        path: how the connection was got.
-        previous: the one that has the same connection, and is given back with it: a StaticPool has but one.
+        pool: the pool that the connection belongs to.
+        context: the record of the context that checked the connection out, or None outside of any context.
+        asked_at: the instant at which the wait for the connection began.
+        taken_at: the instant at which the wait ended.
+        path: how the pool provided the connection.
+        previous: the open checkout of the same connection, which ends together with this one. Only a StaticPool
+            checks a connection out twice.
 
     """
 
@@ -42,7 +45,7 @@ class OpenCheckout(Checkout):
         "transaction",
     )
 
-    # One is made for each checkout: the generated constructor of a dataclass takes twice as long.
+    # Written by hand, because the constructor that `dataclass` generates is slower and every checkout calls it.
     def __init__(  # noqa: PLR0917 - all positional: a hot path
         self,
         pool: ObservedPool,
@@ -65,9 +68,9 @@ class OpenCheckout(Checkout):
         self.is_early = False
         self.error = None
         self.transaction: Transaction | None = None
-        # Since when the driver is at work; 0 while it is not.
+        # The instant at which the driver began its present call, or 0 if the driver is idle.
         self.call_began_at = 0
-        # Within a call that is measured as a whole, so that what it calls is not counted again.
+        # Whether `within` measures a call as a whole, so that no hook counts a part of it again.
         self.is_inside = False
         self.is_invalidated = False
         self.previous = previous
@@ -86,7 +89,7 @@ class OpenCheckout(Checkout):
             self.error = error
 
     def within(self, call: Callable[[], Any]) -> Any:
-        """Make a call of the transaction's that is no statement: a SAVEPOINT, a part of a two-phase commit."""
+        """Make, and measure, a call that is no statement: a SAVEPOINT, or a step of a two-phase commit."""
         started_at = self.call_began_at = perf_counter_ns()
         transaction = self.transaction
         self.is_inside = True
@@ -100,17 +103,17 @@ class OpenCheckout(Checkout):
             self.call_ended(transaction, started_at)
 
     def call_ended(self, transaction: Transaction | None, started_at: int) -> None:
-        """Add up the time that the driver has taken."""
+        """Add the time of the driver's call to its transaction, or to the checkout."""
         self.call_began_at = 0
         part = transaction or self
         part.busy += perf_counter_ns() - started_at
 
     def held_for(self, now: int) -> float:
-        """Seconds for which the connection has been out of its pool."""
+        """Return the seconds for which the connection has been out of its pool."""
         return (now - self.taken_at) * _NANOSECOND
 
     def idle_for(self, now: int) -> float:
-        """Seconds of it in which the driver was not at work."""
+        """Return the seconds of the hold in which the driver did nothing."""
         busy = self.busy + sum(transaction.busy for transaction in self.transactions)
         if self.call_began_at:
             busy += now - self.call_began_at
