@@ -1,4 +1,4 @@
-"""The record of a context while it is filled: what it still holds of the context, and who is told of its end."""
+"""The record of a context while the context is open."""
 
 import logging
 from time import perf_counter_ns
@@ -26,15 +26,15 @@ class OpenContextRecord(ContextRecord):
     """A context's record from its first checkout to its end.
 
     Args:
-        context: which one.
-        listeners: those of the pool that it uses first.
-        began_at: when it asked for its first connection.
+        context: the context.
+        listeners: the methods of observers that are called: those of the pool that the context uses first.
+        began_at: the instant at which the context asked for its first connection.
 
     Attributes:
-        early: its checkouts that were given back while it is open, and no other taken since.
-        failed_pool: that of the last checkout with an error.
-        last_transaction: the outcome of the one that ended last.
-        is_to_commit: what was decided at its end; None before, and if nothing was.
+        early: the early releases that last: the context has not checked out a connection of the same pool since.
+        failed_pool: the pool of the last checkout with an error.
+        last_transaction: the outcome of the transaction that ended last.
+        is_to_commit: whether the end of the context commits. None before the end, and if nothing was decided.
 
     """
 
@@ -49,9 +49,9 @@ class OpenContextRecord(ContextRecord):
         "last_transaction",
     )
 
-    # All attributes in one constructor: a call of the inherited one costs more than they do.
+    # The inherited constructor is not called, because the call would cost more than the assignments.
     def __init__(self, context: Context, listeners: Listeners, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
-        # The route is asked for when it is needed: some frameworks know it only after their middlewares have run.
+        # The route is looked up late, because some frameworks know it only after their middlewares have run.
         self._route = None
         self._routing = context.rules
         self._request = context.owner
@@ -87,12 +87,12 @@ class OpenContextRecord(ContextRecord):
                     logger.exception("the route of %r could not be found out: it counts as unmatched", self._request)
                     route = UNMATCHED_ROUTE
             if route != UNMATCHED_ROUTE:
-                # Unmatched may mean that the router has not run yet.
+                # An unmatched route is not kept, because the router may not have run yet.
                 self._route = route
         return route
 
     def checkout_began(self, pool: ObservedPool, taken_at: int) -> None:
-        """End an early release: the context has a connection of the pool again."""
+        """End the early release of a pool, if there is one: the context has checked out a connection again."""
         early = self.early or []
         for checkout in reversed(early):
             if checkout.pool is pool:
@@ -101,7 +101,7 @@ class OpenContextRecord(ContextRecord):
                 break
 
     def keep(self, checkout: Checkout) -> None:
-        """Keep a checkout that has ended, for the history or until its early release ends."""
+        """Keep a checkout that has ended: for the history, and as long as its early release lasts."""
         if checkout.is_early:
             if self.early is None:
                 self.early = []
@@ -112,23 +112,23 @@ class OpenContextRecord(ContextRecord):
                 kept.append(checkout)
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Keep a wait in vain."""
+        """Keep a failed checkout for the history."""
         if self.keeps_history and len(self.failed_checkouts) < HISTORY:
             self.failed_checkouts.append(failure)
 
     def attempt_failed(self, sqlstate: str, attempt: int, error: BaseException) -> None:
-        """Tell that what runs in the context, or ran in it, is run again."""
+        """Tell the observers that a function that ran in the context is run again."""
         if self._listeners.retried:
             notify(self._listeners.retried, FailedAttempt(self.failed_pool, self, sqlstate, attempt, error))
 
     def commit_failed(self, error: BaseException) -> None:
-        """Take down that the commit at the end has raised; a cancellation while it succeeded is no failure."""
+        """Record that the last commit has raised; a cancellation during a successful COMMIT is no failure."""
         if isinstance(error, Exception) or self.last_transaction != "commit":
             self.outcome = "failed"
             self.error = error
 
     def end(self) -> None:
-        """Complete the record, tell of it, and let go of the context and its request."""
+        """Complete the record, forget the context and its request, and tell the observers."""
         if self.ended_at:
             return
         ended_at = self.ended_at = perf_counter_ns()
@@ -139,7 +139,7 @@ class OpenContextRecord(ContextRecord):
         if last is not None and self.outcome == "unused":
             commits = self.is_to_commit
             if commits is None:
-                # Only engines were used, or sessions of the application's own.
+                # The context had no session in a transaction. The application used engines, or its own sessions.
                 commits = last == "commit"
             self.outcome = "commit" if commits else "rollback"
         if self.early is not None:
@@ -156,14 +156,14 @@ class OpenContextRecord(ContextRecord):
             notify(listeners.kept_context_ended, self)
 
     def _belong_to_request(self, around: Context | None) -> None:
-        """Find what knows the route of a context of no request: the nearest one around that belongs to one."""
+        """Take the route of the nearest enclosing context that belongs to a request."""
         while around is not None:
             if around.owner is not None:
                 self._routing = around.rules
                 self._request = around.owner
                 return
             if around.record is not None:
-                # Of a request that has ended, and let go of its owner.
+                # The request of the enclosing context has ended, so its owner is gone. Its record knows the route.
                 self._route = around.record.route
                 return
             around = around.parent
