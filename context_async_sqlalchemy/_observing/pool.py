@@ -37,17 +37,17 @@ logger = logging.getLogger("context_async_sqlalchemy")
 _NANOSECOND = 1e-9
 
 _IS_NEW = "_context_async_sqlalchemy_is_new"
-"""The key under which the pool's record of a connection tells that the connection was made and not checked out yet."""
+"""The key that marks the pool's record of a connection which was made, and not checked out yet."""
 
 
 class WatchedPool:
-    """An engine's pool, observed: what observers know as :class:`~context_async_sqlalchemy.observer.ObservedPool`.
+    """The pool of one engine; observers get it as an :class:`~context_async_sqlalchemy.observer.ObservedPool`.
 
     Args:
         engine: the engine; it may be the application's own.
         name: the name of the pool in metrics, spans and warnings.
         listeners: the methods of observers that are called.
-        unhook: takes the hooks off the engine. It is called when the pool was removed and no connection of it is out.
+        unhook: takes the hooks off the engine. It is called after :meth:`remove`, once no connection is out.
 
     """
 
@@ -62,9 +62,9 @@ class WatchedPool:
         self.open: dict[object, OpenCheckout] = {}
         self.pending = 0
         self.is_installed = True
-        # Whether another engine is in use now. Sessions in flight may still use this one, so it is still observed.
+        # Whether another engine is in use now. Sessions in flight may still use this one, so its pool is observed.
         self.is_replaced = False
-        # Whether the hook has to call `when_left`, as the pool was removed or replaced.
+        # Whether the hook has to call `when_left`, because the pool was removed or replaced.
         self.is_draining = False
         self._is_forgotten = False
         self._engine = engine
@@ -80,7 +80,7 @@ class WatchedPool:
         self.listeners = self._leaks.listeners = listeners
 
     def remove(self) -> None:
-        """Observe no new checkouts; those that are open are still seen to their end."""
+        """Observe no new checkouts; those that are open are observed to their end."""
         if not self.is_installed:
             return
         self.is_installed = False
@@ -95,7 +95,7 @@ class WatchedPool:
         self.when_left()
 
     def when_left(self) -> None:
-        """Finish a removal or a replacement if the connection that has left the application was the last one."""
+        """Finish a removal or a replacement, if no connection is out any more."""
         if self.open:
             return
         if self.is_installed:
@@ -109,7 +109,7 @@ class WatchedPool:
             notify(self.listeners.pool_forgotten, self)
 
     def read(self) -> PoolReading:
-        """Read the pool's state now."""
+        """Return the state of the pool now."""
         used = len(self.all_open())
         if self.is_replaced:
             # Connections that come back are closed, and only sessions in flight may check out another one.
@@ -117,11 +117,11 @@ class WatchedPool:
         return read_pool(self._engine.pool, used, self.pending)
 
     def checkout_started(self, must_wait: bool) -> "OpenContextRecord | None":  # noqa: FBT001 - positional: a hot path
-        """Take down that a checkout begins; return the record of its context."""
+        """Return the record of the context in which a checkout begins, or None outside of any context."""
         context = current.get() or context_or_none()
         if context is None:
             return None
-        # A context knows only the protocol of its record, and a cast would be a call.
+        # A context knows only the protocol of its record. Any, because `cast` would be a call.
         known: Any = context.record
         record: OpenContextRecord | None = known
         if record is None and not context.has_ended:
@@ -137,9 +137,9 @@ class WatchedPool:
         return record
 
     def checkout_succeeded(self, fairy: Any, record: OpenContextRecord | None, asked_at: int, must_wait: bool) -> None:  # noqa: FBT001 - see `checkout_started`
-        """Take down that a checkout has succeeded."""
+        """Open the record of a checkout that has succeeded."""
         taken_at = perf_counter_ns()
-        entry = fairy._connection_record  # noqa: SLF001 - the public way costs 0.3 us
+        entry = fairy._connection_record  # noqa: SLF001 - the public way is slower
         path: CheckoutPath = "queued" if must_wait else "idle"
         if self._new and entry.record_info.pop(_IS_NEW, False):
             self._new -= 1
@@ -156,7 +156,7 @@ class WatchedPool:
     def checkout_failed(
         self, pool: Pool, record: OpenContextRecord | None, asked_at: int, error: BaseException
     ) -> None:
-        """Take down that a checkout has failed; let the time-out of an exhausted pool say why."""
+        """Tell the observers that a checkout has failed; add a note to the time-out of an exhausted pool."""
         failure: WaitFailure = "error"
         ended_at = perf_counter_ns()
         if isinstance(error, PoolTimeoutError):
@@ -173,7 +173,7 @@ class WatchedPool:
         notify(self.listeners.checkout_failed, failed)
 
     def checkout_ended(self, checkout: OpenCheckout) -> OpenCheckout | None:  # noqa: C901, PLR0912 - hot: a call costs more than a branch
-        """Take down that a connection goes back to its pool, or is lost; return what ends with this one."""
+        """Complete the record of a returned or lost connection; return the checkout that ends with it."""
         checkout.released_at = perf_counter_ns()
         if checkout.transaction is not None:
             checkout.end("lost", checkout.released_at, checkout.error)
@@ -186,7 +186,7 @@ class WatchedPool:
             checkout.released_by, _ = _cause(checkout, None)
         else:
             context: Context | None = record.context
-            # With a context that has begun to end, the cause is the default: its end.
+            # The cause is the default, the end of the context, if the context has begun to end.
             if checkout.is_invalidated or (context is not None and context.is_open):
                 checkout.released_by, checkout.is_early = _cause(checkout, context)
             if transactions:
@@ -211,7 +211,7 @@ class WatchedPool:
         return previous
 
     def all_open(self) -> list[OpenCheckout]:
-        """List the checkouts of all connections that are out."""
+        """Return the checkouts of all connections that are out."""
         every = list(self.open.values())
         shared = [checkout for checkout in every if checkout.previous is not None]
         for checkout in shared:
@@ -222,7 +222,7 @@ class WatchedPool:
         return every
 
     def log_failure(self, error: Exception) -> None:
-        """Log, once, that the probe itself has failed; the application goes on."""
+        """Log the first failure of the observing code itself; the application goes on."""
         if not self._has_failed:
             self._has_failed = True
             logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
@@ -250,15 +250,15 @@ class WatchedPool:
             notify(self.listeners.nested_checkout, NestedCheckout(self, record))
 
     def connected(self, _dbapi_connection: object, entry: Any) -> None:
-        """Mark a connection that SQLAlchemy has made as new; tell the observers how long that took."""
+        """Mark a connection that SQLAlchemy has made as new; tell the observers how long the making took."""
         try:
             if not entry.record_info.get(_IS_NEW):
                 entry.record_info[_IS_NEW] = True
                 self._new += 1
             if self.listeners.connected:
-                # With `async_creator` no hook sees the beginning but this, by the wall clock.
+                # The wall clock, because with `async_creator` only the pool's record has the beginning.
                 notify(self.listeners.connected, self, max(time.time() - entry.last_connect_time, 0.0))
-        except Exception as error:  # noqa: BLE001 - logged; a listener that raises loses the connection
+        except Exception as error:  # noqa: BLE001 - logged; SQLAlchemy loses the connection if a listener raises
             self.log_failure(error)
 
     def invalidated(self, _dbapi_connection: object, entry: Any, error: BaseException | None) -> None:
@@ -274,7 +274,7 @@ class WatchedPool:
 
 
 def _cause(checkout: OpenCheckout, context: Context | None) -> tuple[ReleaseCause, bool]:
-    """Tell what gave a connection back, and whether early."""
+    """Return why a connection was returned, and whether that was an early release."""
     is_early = context is not None and context.is_open
     if checkout.is_invalidated:
         return "invalidation", False
