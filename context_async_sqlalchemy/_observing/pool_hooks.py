@@ -1,8 +1,10 @@
-"""Watches one pool: checkouts, waits for them, and every way in which a connection comes back or is lost.
+"""Observes one pool: checkouts, waits for connections, and every way in which a connection is returned or lost.
 
-The class of the live pool is replaced by one that is derived from it: so engines that the application has made can be
-observed, ``dispose()`` keeps it (it makes the new pool by the old one's class), and it can be taken back. Nothing here
-raises into SQLAlchemy: an exception while a connection is given back would lose its place in the pool for ever.
+The class of the live pool is replaced by a derived class, so that an engine can be observed which the application has
+made. ``dispose()`` keeps the derived class, because it makes the new pool by the class of the old one.
+
+Nothing here raises into SQLAlchemy. An exception while a connection is returned would lose its place in the pool for
+ever.
 """
 
 from collections.abc import Callable
@@ -19,11 +21,11 @@ MARK = "_context_async_sqlalchemy_pool"
 
 
 class PoolHooks:
-    """The derived class of one engine's pool.
+    """The class that one engine's pool has while it is observed.
 
     Args:
         engine: the engine whose pool is to be observed.
-        pool: told of everything that the engine's pool does.
+        pool: called for every checkout and every return.
 
     """
 
@@ -33,20 +35,20 @@ class PoolHooks:
         engine.pool.__class__ = self._observed_class
 
     def remove(self) -> None:
-        """Give the pool its class back; a class that was derived from ours since stays and only passes calls on."""
+        """Give the pool its class back; a class that was derived from ours since stays, and only passes calls on."""
         pool = self._engine.pool
         if type(pool) is self._observed_class:
             pool.__class__ = self._observed_class.__base__  # type: ignore[assignment]
 
 
 def watched_pool_of(engine: Engine) -> WatchedPool | None:
-    """Return what observes an engine's pool, or None if nothing does."""
+    """Return the WatchedPool that observes an engine's pool, or None if there is none."""
     present = getattr(engine.pool, MARK, None)
     return present if isinstance(present, WatchedPool) else None
 
 
 def observed_class(base: type[Pool], pool: WatchedPool) -> type[Pool]:
-    """Derive the class of a pool that tells a WatchedPool what it does."""
+    """Return a class derived from a pool's that calls a WatchedPool for every checkout and every return."""
     attributes = {
         "connect": _connect(base, pool),
         "_do_return_conn": _return(base, pool),
@@ -68,7 +70,7 @@ def _connect(base: type[Pool], pool: WatchedPool) -> Callable[[Any], Any]:
         must_wait = False
         try:
             if is_queue_pool and -1 < self._max_overflow <= self._overflow:
-                # All connections are open, and somebody else's must be waited for if none is idle.
+                # The pool may open no more connections. The checkout waits for a return if none is idle.
                 must_wait = self.checkedin() == 0
             record = pool.checkout_started(must_wait)
         except Exception as error:  # noqa: BLE001 - logged
@@ -100,8 +102,8 @@ def _return(base: type[Pool], pool: WatchedPool) -> Callable[[Any, Any], None]:
     base_return: Any = base._do_return_conn  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     open_checkouts = pool.open
 
-    # Whatever the way of a connection out of an application's hands, it ends here: check-in, invalidation, detaching,
-    # garbage collection. The events of a pool do not come in pairs when tasks are cancelled.
+    # Every checkout ends here: by a return, an invalidation, a detachment or the garbage collector. Events of the pool
+    # would not do, because a cancelled task may leave a checkout without its second event.
     def _do_return_conn(self: Pool, record: Any) -> None:
         try:
             checkout = open_checkouts.pop(record, None)
