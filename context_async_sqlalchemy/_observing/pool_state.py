@@ -1,4 +1,4 @@
-"""Reads the state of a pool."""
+"""The state of a pool: its connections, used and idle, and its limits."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from context_async_sqlalchemy.observer import PoolReading
 
 
 def read_pool(pool: Pool, used: int, pending: int) -> PoolReading:
-    """Read what a pool holds and may hold.
+    """Return how many connections a pool has, and how many it may have.
 
     Args:
         pool: the pool.
-        used: how many of its connections are out.
-        pending: how many wait for one.
+        used: the number of its connections that are checked out.
+        pending: the number of checkouts that wait for a connection.
 
     """
     if isinstance(pool, QueuePool):
@@ -25,7 +25,7 @@ def read_pool(pool: Pool, used: int, pending: int) -> PoolReading:
 
 
 def _idle(pool: QueuePool) -> int:
-    """Count the open connections in a pool: an invalidated one keeps its place there, without a connection."""
+    """Return how many connections in a pool are open; an invalidated one keeps its place, without a connection."""
     queue: Any = pool._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     try:
         return sum(entry.dbapi_connection is not None for entry in list(queue._queue._queue))  # noqa: SLF001
