@@ -1,4 +1,4 @@
-"""The probe of one engine: puts the hooks on its pool and its dialect, and takes them off."""
+"""The probe of one engine: it puts hooks on the pool and the dialect, and takes them off."""
 
 import logging
 
@@ -25,8 +25,8 @@ class Probe:
 
     def __init__(self, engine: Engine, name: str, listeners: Listeners) -> None:
         self._pool = pool = WatchedPool(engine, name, listeners, self._unhook)
-        # The dialect's hooks pass calls on if they find no checkout, so a failure after this line leaves a working
-        # engine.
+        # A failure after this line leaves a working engine, because the dialect's hooks pass calls on if they find no
+        # checkout.
         self._dialect_hooks = DialectHooks(engine.dialect, pool.open)
         self._pool_hooks = PoolHooks(engine, pool)
         # SQLAlchemy calls these two only when a connection is made or lost. The engine has them, because
