@@ -11,8 +11,9 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from context_async_sqlalchemy import Retry, _plugins, commit_db_session, db_context, run_in_new_ctx, setup_db
+from context_async_sqlalchemy import Retry, commit_db_session, db_context, run_in_new_ctx, setup_db
 from context_async_sqlalchemy._observing.listeners import Listeners, Observation
+from context_async_sqlalchemy._plugins import OBSERVERS
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
@@ -149,7 +150,7 @@ def test_nothing_is_made_for_a_method_that_nobody_has() -> None:
 
 
 def _entry_point(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name, value, _plugins.OBSERVERS)
+    return EntryPoint(name, value, OBSERVERS)
 
 
 class _Installed(Recorder):
@@ -171,10 +172,10 @@ def test_the_installed_observers_are_the_default(
     ]
 
     def entry_points(group: str) -> list[EntryPoint]:
-        assert group == _plugins.OBSERVERS
+        assert group == OBSERVERS
         return installed
 
-    monkeypatch.setattr(_plugins, "entry_points", entry_points)
+    monkeypatch.setattr("context_async_sqlalchemy._plugins.entry_points", entry_points)
     (observer,) = Lifecycle().observers
     assert isinstance(observer, _Installed)
     assert "'extra not installed' is left out" in caplog.text
