@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
@@ -191,6 +191,24 @@ async def test_the_template_of_a_route_has_its_mounts_and_no_values() -> None:
         for path in ("/someone", "/shops/7/orders/8", "/shops/7/none", "/none/at/all"):
             await client.get(path)
     assert templates == ["/{name}", "/shops/{shop}/orders/{id}", "/shops/{shop}", None]
+
+
+async def test_the_template_of_an_included_router_has_the_prefixes() -> None:
+    templates: list[str | None] = []
+    app, outer, inner = FastAPI(), APIRouter(), APIRouter()
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        templates.append(route_template(scope))
+
+    async def endpoint() -> None: ...
+
+    inner.add_api_route("/orders/{id}", endpoint)
+    outer.include_router(inner, prefix="/v1")
+    app.include_router(outer, prefix="/shops/{shop}")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(asked), base_url="http://localhost") as client:
+        await client.get("/shops/7/v1/orders/8")
+    assert templates == ["/shops/{shop}/v1/orders/{id}"]
 
 
 def test_a_plain_application_is_told_of_the_middleware(connection: DBConnect) -> None:
