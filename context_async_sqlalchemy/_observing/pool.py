@@ -227,28 +227,6 @@ class WatchedPool:
             self._has_failed = True
             logger.error("pool %r could not be observed; this is said once", self.name, exc_info=error)
 
-    def _look_for_nesting(self, context: Context, record: OpenContextRecord) -> None:
-        around: set[int] = set()
-        each: Context | None = context
-        while each is not None:
-            if each.record is not None and each.is_open:
-                around.add(id(each.record))
-            each = each.parent
-        if not any(id(checkout.context) in around for checkout in self.all_open()):
-            return
-        if record.route not in self._nested_routes:
-            self._nested_routes.add(record.route)
-            logger.warning(
-                "pool %r: %s waits for a connection while it holds one of the same pool, and the pool has no other "
-                "left: as many of these at once as the pool has connections wait for each other until the time-out. "
-                "Give the first one back (await commit_db_session(connection)) before run_in_new_ctx, db_context or a "
-                "session of your own needs a second, or do all on one session. This is said once for each route",
-                self.name,
-                record.route,
-            )
-        if self.listeners.nested_checkout:
-            notify(self.listeners.nested_checkout, NestedCheckout(self, record))
-
     def connected(self, _dbapi_connection: object, entry: Any) -> None:
         """Mark a connection that SQLAlchemy has made as new; tell the observers how long the making took."""
         try:
@@ -271,6 +249,28 @@ class WatchedPool:
             notify(self.listeners.connection_invalidated, self)
         except Exception as failure:  # noqa: BLE001 - as above
             self.log_failure(failure)
+
+    def _look_for_nesting(self, context: Context, record: OpenContextRecord) -> None:
+        around: set[int] = set()
+        each: Context | None = context
+        while each is not None:
+            if each.record is not None and each.is_open:
+                around.add(id(each.record))
+            each = each.parent
+        if not any(id(checkout.context) in around for checkout in self.all_open()):
+            return
+        if record.route not in self._nested_routes:
+            self._nested_routes.add(record.route)
+            logger.warning(
+                "pool %r: %s waits for a connection while it holds one of the same pool, and the pool has no other "
+                "left: as many of these at once as the pool has connections wait for each other until the time-out. "
+                "Give the first one back (await commit_db_session(connection)) before run_in_new_ctx, db_context or a "
+                "session of your own needs a second, or do all on one session. This is said once for each route",
+                self.name,
+                record.route,
+            )
+        if self.listeners.nested_checkout:
+            notify(self.listeners.nested_checkout, NestedCheckout(self, record))
 
 
 def _cause(checkout: OpenCheckout, context: Context | None) -> tuple[ReleaseCause, bool]:
