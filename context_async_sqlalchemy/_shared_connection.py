@@ -17,10 +17,10 @@ from ._context.context import Context
 from ._context.context_session import sync_session_of
 from ._context.current import context_or_none
 
-TURNS = "context_async_sqlalchemy._shared_connection"
+SHARED_CONNECTION = "context_async_sqlalchemy._shared_connection"
 
 
-class Turns:
+class SharedConnection:
     """The stack of the sessions that are in a transaction on the shared connection.
 
     Args:
@@ -30,7 +30,7 @@ class Turns:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._stack: list[TurnTakingSession] = []
+        self._stack: list[QueuedSession] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._outermost: Session | None = None
 
@@ -38,7 +38,7 @@ class Turns:
         """Let every session nest in this one: the test's own, which awaits the requests it makes."""
         self._outermost = session
 
-    async def take(self, session: "TurnTakingSession") -> None:
+    async def wait_for_turn(self, session: "QueuedSession") -> None:
         """Wait until it is a session's turn.
 
         Raises:
@@ -59,7 +59,7 @@ class Turns:
         if session not in self._stack:
             self._stack.append(session)
 
-    def give_back(self, session: "TurnTakingSession") -> None:
+    def end_turn(self, session: "QueuedSession") -> None:
         """Let the others go on after a session's transaction has ended."""
         if session in self._stack:
             self._stack.remove(session)
@@ -68,7 +68,7 @@ class Turns:
                 if not change.done():
                     change.set_result(None)
 
-    def _is_turn_of(self, session: "TurnTakingSession") -> bool:
+    def _is_turn_of(self, session: "QueuedSession") -> bool:
         if not self._stack:
             return True
         top = self._stack[-1]
@@ -77,7 +77,7 @@ class Turns:
         return top is self._outermost or session.is_opened_within(top)
 
 
-class TurnTakingSession(Session):
+class QueuedSession(Session):
     """A Session that waits for its turn before it begins, and before it commits."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -86,14 +86,14 @@ class TurnTakingSession(Session):
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
         """Wait for the turn before a statement: this is what SQLAlchemy calls before it begins."""
-        self.take_turn()
+        self.wait_for_turn()
         return super().get_bind(*args, **kwargs)
 
-    def take_turn(self) -> None:
+    def wait_for_turn(self) -> None:
         """Wait for the turn, where that is possible: inside of a call that SQLAlchemy makes for an AsyncSession."""
         if in_greenlet():
-            turns: Turns = self.info[TURNS]
-            await_only(turns.take(self))
+            shared: SharedConnection = self.info[SHARED_CONNECTION]
+            await_only(shared.wait_for_turn(self))
 
     def is_opened_within(self, other: Session) -> bool:
         """Tell whether another session belongs to the context that this one was opened in, or to one around it."""
@@ -105,23 +105,23 @@ class TurnTakingSession(Session):
         return False
 
 
-def _before_commit(session: TurnTakingSession) -> None:
-    session.take_turn()
+def _before_commit(session: QueuedSession) -> None:
+    session.wait_for_turn()
 
 
-def _after_transaction_end(session: TurnTakingSession, transaction: SessionTransaction) -> None:
+def _after_transaction_end(session: QueuedSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
-        turns: Turns = session.info[TURNS]
-        turns.give_back(session)
+        shared: SharedConnection = session.info[SHARED_CONNECTION]
+        shared.end_turn(session)
 
 
-event.listen(TurnTakingSession, "before_commit", _before_commit)
-event.listen(TurnTakingSession, "after_transaction_end", _after_transaction_end)
+event.listen(QueuedSession, "before_commit", _before_commit)
+event.listen(QueuedSession, "after_transaction_end", _after_transaction_end)
 
 
 @cache
-def turn_taking_session_class(base: type[Session]) -> type[TurnTakingSession]:
+def queued_session_class(base: type[Session]) -> type[QueuedSession]:
     """Return a class of sessions that take turns and are otherwise like the application's own."""
     if base is Session:
-        return TurnTakingSession
-    return type(base.__name__, (TurnTakingSession, base), {"__module__": base.__module__})
+        return QueuedSession
+    return type(base.__name__, (QueuedSession, base), {"__module__": base.__module__})

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from ._context.current import current_context
 from ._finishing.finish import finish
-from ._shared_connection import TURNS, Turns, turn_taking_session_class
+from ._shared_connection import SHARED_CONNECTION, SharedConnection, queued_session_class
 from .connect import DBConnect
 from .context import init_db_session_ctx, put_db_session_to_context, reset_db_session_ctx
 
@@ -43,21 +43,21 @@ async def rolled_back(
     engine = connection.engine
     assert engine is not None, "session_maker() makes the engine"  # noqa: S101 - for the type checkers
     try:
-        async with engine.connect() as shared:
-            transaction = await shared.begin()
-            turns = Turns(turn_timeout)
+        async with engine.connect() as bind:
+            transaction = await bind.begin()
+            shared = SharedConnection(turn_timeout)
             base: type[Session] = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
             options: dict[str, Any] = {
                 **maker.kw,
-                "bind": shared,
+                "bind": bind,
                 "join_transaction_mode": "create_savepoint",
-                "sync_session_class": turn_taking_session_class(base),  # type: ignore[arg-type]  # mypy: a class is hashable
-                "info": {**maker.kw.get("info", {}), TURNS: turns},
+                "sync_session_class": queued_session_class(base),  # type: ignore[arg-type]  # mypy: a class is hashable
+                "info": {**maker.kw.get("info", {}), SHARED_CONNECTION: shared},
             }
             substitute = async_sessionmaker(class_=maker.class_, **options)
             with connection.substitute_session_maker(substitute):
                 async with substitute() as session:
-                    turns.nest_in(session.sync_session)
+                    shared.nest_in(session.sync_session)
                     yield session
             await transaction.rollback()
     finally:
