@@ -17,7 +17,7 @@ CLOSE_TIMEOUT = 2.0
 _closing_on_return: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
 
-async def retire(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
+async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
     """Dispose of an engine: idle connections are closed now, those of sessions in flight as they come back.
 
     A server that answers no more (its machine is gone, the network is cut) is not waited for: a driver that wants to
@@ -41,7 +41,7 @@ async def retire(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
     await run_to_end(_close_idle(pool))
 
 
-def revive(engine: AsyncEngine) -> None:
+def reuse(engine: AsyncEngine) -> None:
     """Take back that an engine keeps nothing open: an application may use one that was replaced before."""
     _closing_on_return.discard(engine.sync_engine.pool)
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from ._context.context_session import context_session_maker
-from ._engine_disposal import retire, revive
+from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
 from ._observing.probe import Probe
@@ -171,7 +171,7 @@ class DBConnect:
         probe, self._probe = self._probe, None
         try:
             if engine is not None:
-                await retire(engine)
+                await dispose(engine)
         finally:
             if probe is not None:
                 probe.remove()
@@ -216,7 +216,7 @@ class DBConnect:
         maker = self._session_maker_creator(engine)
         if engine is not self._engine:
             self._probe = None
-            revive(engine)
+            reuse(engine)
             refuse_failed_commits(engine.sync_engine)
         self._engine, self._session_maker, self.host = engine, maker, host
         self.make_context_session = None
@@ -243,7 +243,7 @@ class DBConnect:
         is_replaced = old is not self._engine
         if old_probe is not None and is_replaced:
             old_probe.replaced()
-        await retire(old, is_replaced=is_replaced)
+        await dispose(old, is_replaced=is_replaced)
 
 
 def _required(host: str) -> str:
