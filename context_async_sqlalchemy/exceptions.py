@@ -1,6 +1,9 @@
 """The exceptions of this library: each says what happened and what to do about it."""
 
 from collections.abc import Sequence
+from typing import Any
+
+_Reduced = tuple[type[Any], tuple[Any, ...], dict[str, Any]]
 
 
 class ContextNotInitiatedError(Exception):
@@ -48,14 +51,25 @@ class CommitTimeoutError(TimeoutError):
     """Raised when a commit did not finish in ``finish_timeout``; whether it took effect is unknown.
 
     The connection has been invalidated: it is not given to anybody else.
+
+    Attributes:
+        connection: name of the connection.
+        seconds: the time that the commit was given.
+
     """
 
     def __init__(self, connection: str, seconds: float) -> None:
+        self.connection = connection
+        self.seconds = seconds
         super().__init__(
             f"the commit on connection {connection!r} did not finish within {seconds:g} s; its connection is "
             "invalidated and the outcome on the server is unknown. Look for a lock, a slow disk or a lost "
             "network path; setup_db(finish_timeout=...) allows more time"
         )
+
+    def __reduce__(self) -> _Reduced:
+        """Return what pickle and copy make the error from: by default they call the class with the message."""
+        return type(self), (self.connection, self.seconds), vars(self)
 
 
 class FailedTransactionError(Exception):
@@ -103,3 +117,7 @@ class PartialCommitError(Exception):
             f"(rolled back: {', '.join(map(repr, rolled_back)) or 'nothing else'}). The committed part stays: "
             "repair it by hand or make the work idempotent and run it again"
         )
+
+    def __reduce__(self) -> _Reduced:
+        """Return what pickle and copy make the error from: by default they call the class with the message."""
+        return type(self), (self.committed, self.failed, self.rolled_back), vars(self)
