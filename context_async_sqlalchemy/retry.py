@@ -13,6 +13,7 @@ from ._context.context import Context
 from ._context.context_session import sync_session_of
 from ._context.current import current_context
 from .auto_commit import commit_all_sessions, rollback_all_sessions
+from .exceptions import ContextClosedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,9 +91,10 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
 
     The function is a unit of work of its own: it must find no open transaction, and what it has done is committed
     when it returns, as a serialization failure may show as late as the COMMIT. If it returns a response whose status
-    does not commit, or after ``set_rollback()``, nothing is committed. Between two attempts the context's sessions
-    are rolled back and hold no connection. Called by another such function, or in ``run_in_new_ctx(retry=...)``, it
-    is a part of that one.
+    does not commit, or after ``set_rollback()``, nothing is committed. If it raises, whatever the error, or is
+    cancelled, the context's sessions are rolled back and hold no connection: between two attempts, and for a caller
+    that goes on. Called by another such function, or in ``run_in_new_ctx(retry=...)``, it is a part of that one,
+    which decides what an error leaves.
 
     It is not run again if a part of the context has been committed already or the response has begun: the error then
     has a note that says so.
@@ -129,17 +131,10 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
             try:
                 while True:
                     try:
-                        result = await function(*args, **kwargs)
-                        if _commits(context, result):
-                            await commit_all_sessions()
+                        return await _run_unit(context, function, *args, **kwargs)
                     except Exception as error:
-                        if not is_retryable(error):
-                            raise
-                        await rollback_all_sessions()
                         if not may_run_again(context, retry, attempt, error):
                             raise
-                    else:
-                        return result
                     await pause(retry.delay(attempt))
                     attempt += 1
                     # A set_rollback() of the failed attempt is not one of the next.
@@ -192,6 +187,33 @@ async def pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def _run_unit(context: Context, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function once; commit its work, or roll it back if the function or the commit fails."""
+    try:
+        result = await function(*args, **kwargs)
+        if _commits(context, result):
+            await commit_all_sessions()
+    except GeneratorExit:
+        # Nothing can be awaited in a coroutine that is closed.
+        raise
+    except BaseException as error:
+        # The end of the request commits a raised response by its status: aiohttp's ``raise web.HTTPFound``. Any other
+        # error may be handled by the caller, and the request be committed then.
+        if not _is_response_that_commits(context, error):
+            await _roll_back(context)
+        raise
+    return result
+
+
+async def _roll_back(context: Context) -> None:
+    try:
+        context.require_open()
+    except ContextClosedError:
+        # The function has outlived its context. The task that ends the context may be in the middle of a COMMIT.
+        return
+    await rollback_all_sessions()
+
+
 def _require_no_transaction(context: Context, name: str) -> None:
     # A stand-in, a mock, says for ever that it is in a transaction.
     used = [connect for connect, session in context.transactions() if sync_session_of(session) is not None]
@@ -206,8 +228,19 @@ def _require_no_transaction(context: Context, name: str) -> None:
 
 def _commits(context: Context, result: object) -> bool:
     """Tell whether what a function returns lets it commit: a handler's response may be an error."""
+    status = _status_of(result)
+    return status is None or context.rules.commit_on(status)
+
+
+def _is_response_that_commits(context: Context, error: BaseException) -> bool:
+    status = _status_of(error)
+    return status is not None and context.rules.commit_on(status)
+
+
+def _status_of(result: object) -> int | None:
+    """Return the HTTP status of a response, or None for any other object."""
     for name in ("status", "status_code"):
         status: object = getattr(result, name, None)
         if isinstance(status, int) and status in _STATUSES:
-            return context.rules.commit_on(status)
-    return True
+            return status
+    return None

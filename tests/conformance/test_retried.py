@@ -64,6 +64,22 @@ async def test_after_the_last_attempt_the_client_gets_a_500(service: Service) ->
     assert await service.database.notes() == []
 
 
+async def test_a_function_that_failed_leaves_nothing_to_a_handler_that_answers_200(service: Service) -> None:
+    @retried(Retry())
+    async def function() -> None:
+        await write(service.connection, "half of a unit")
+        raise LookupError
+
+    async def handler(_exchange: Exchange) -> Reply:
+        with pytest.raises(LookupError):
+            await function()
+        return Reply()
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == 200
+    assert await service.database.notes() == []
+
+
 async def test_after_an_early_commit_a_function_is_not_run_again(service: Service) -> None:
     function = Function(service.connection)
 
@@ -136,6 +152,21 @@ async def test_the_status_of_a_retried_handler_decides(service: Service, status:
         reply = await answer()
         assert await service.database.notes() == kept
         return reply
+
+    async with service.running(handler) as client:
+        assert (await client.get())[0] == status
+    assert await service.database.notes() == kept
+
+
+@pytest.mark.parametrize(("status", "kept"), [(302, ["written"]), (409, [])])
+async def test_the_status_of_a_raised_answer_decides(service: Service, status: int, kept: list[str]) -> None:
+    async def handler(exchange: Exchange) -> None:
+        @retried(Retry())
+        async def answer() -> None:
+            await write(service.connection, "written")
+            raise exchange.answer_by_raising(status)
+
+        await answer()
 
     async with service.running(handler) as client:
         assert (await client.get())[0] == status
