@@ -5,6 +5,7 @@ Python/pystate.c, 3.11 to 3.13). In a service that is 25 to 30 us, 5 % of a requ
 its next call has that memory, and the processor has it in its caches.
 """
 
+import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -15,6 +16,19 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 _MOST_KEPT = 64
 """In each thread: at most so many are ready for calls that are made at the same time."""
+
+_DEEPEST = 100
+"""Frames. A greenlet counts the frames of its maker against the recursion limit as long as it lives."""
+
+
+class _Nothing:
+    """An awaitable that does not wait, and gives None."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
+
+
+_NOTHING = _Nothing()
 
 
 class _KeptGreenlet:
@@ -34,12 +48,9 @@ class _KeptGreenlet:
         self.coroutine: Coroutine[Any, Any, None] = greenlet_spawn(self._work)
         self.coroutine.send(None)
 
-    def enter(self) -> None:
-        """Belong to the current task: have its contextvars, and wait where its event loop runs."""
-        own, current = self._greenlet, greenlet.getcurrent()
-        own.gr_context = current.gr_context
-        if own.parent is not current:
-            own.parent = current
+    def enter(self, driver: Any) -> None:
+        """Have the contextvars of the current task."""
+        self._greenlet.gr_context = driver.gr_context
 
     def leave(self) -> None:
         """Let go of the contextvars, which may hold a request."""
@@ -57,6 +68,8 @@ class _KeptGreenlet:
             if call is not None:
                 call()
             call = None
+            # SQLAlchemy's coroutine keeps the last value that the call awaited until it has another one.
+            await_only(_NOTHING)
 
 
 class _Idle:
@@ -81,6 +94,15 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
+def _is_shallow() -> bool:
+    try:
+        # It is documented, and makes no object of each frame, as a walk along ``f_back`` would.
+        sys._getframe(_DEEPEST)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    except ValueError:
+        return True
+    return False
+
+
 @types.coroutine
 def run_in_kept_greenlet(call: Callable[[], object]) -> Generator[Any, Any, None]:
     """Make a synchronous call of SQLAlchemy's as ``greenlet_spawn`` does, in a greenlet that was kept if there is one.
@@ -93,8 +115,13 @@ def run_in_kept_greenlet(call: Callable[[], object]) -> Generator[Any, Any, None
 
     """
     idle = _thread.idle.greenlets
+    driver = greenlet.getcurrent()
+    if driver.parent is not None or not (idle or _is_shallow()):
+        # A greenlet that is kept has the thread's main greenlet as its parent, and few frames below it.
+        yield from greenlet_spawn(call)
+        return
     kept = idle.pop() if idle else _KeptGreenlet()
-    kept.enter()
+    kept.enter(driver)
     kept.call = call
     coroutine = kept.coroutine
     awaited = coroutine.send(None)

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import textwrap
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from unittest.mock import patch
 
@@ -16,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect, db_context, db_session
 from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
@@ -99,6 +100,129 @@ async def test_it_keeps_neither_what_it_called_nor_the_contextvars(waits: bool) 
     await asyncio.sleep(0)
     gc.collect()
     assert [reference() for reference in references] == [None, None]
+
+
+class _Thing:
+    """Something that a weak reference can be made to."""
+
+
+class _ThingError(Exception):
+    """An error that a weak reference can be made to."""
+
+
+async def _call_that_awaits_a_value() -> list[weakref.ref[object]]:
+    async def make() -> _Thing:
+        await asyncio.sleep(0)
+        return _Thing()
+
+    things: list[weakref.ref[object]] = []
+    await run_in_kept_greenlet(lambda: things.append(weakref.ref(await_only(make()))))
+    return things
+
+
+async def _call_that_handles_an_error() -> list[weakref.ref[object]]:
+    things: list[weakref.ref[object]] = []
+
+    async def fail() -> None:
+        things.append(weakref.ref(error := _ThingError()))
+        raise error
+
+    def call() -> None:
+        with suppress(_ThingError):
+            await_only(fail())
+
+    await run_in_kept_greenlet(call)
+    return things
+
+
+async def _call_while_an_error_is_handled() -> list[weakref.ref[object]]:
+    try:
+        raise _ThingError
+    except _ThingError as error:
+        await run_in_kept_greenlet(lambda: await_only(asyncio.sleep(0)))
+        return [weakref.ref(error)]
+
+
+async def _call_with_a_result() -> list[weakref.ref[object]]:
+    thing = _Thing()
+    await run_in_kept_greenlet(lambda: thing)
+    return [weakref.ref(thing)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        _call_that_awaits_a_value,
+        _call_that_handles_an_error,
+        _call_while_an_error_is_handled,
+        _call_with_a_result,
+    ],
+)
+async def test_it_keeps_nothing_of_what_happened_in_a_call(
+    request_: Callable[[], Coroutine[None, None, list[weakref.ref[object]]]],
+) -> None:
+    # The first call may make the greenlet, the second one uses it.
+    for _ in range(2):
+        things = await asyncio.create_task(request_())
+        await asyncio.sleep(0)
+        gc.collect()
+        assert [thing() for thing in things] == [None]
+
+
+def _frames_left() -> int:
+    try:
+        return 1 + _frames_left()
+    except RecursionError:
+        return 0
+
+
+async def _deep_down(frames: int, function: Callable[[], Awaitable[None]]) -> None:
+    if frames:
+        await _deep_down(frames - 1, function)
+    else:
+        await function()
+
+
+async def _five_at_once(run: Callable[[Callable[[], object]], Awaitable[object]]) -> list[int]:
+    """Run five calls that wait for each other; return how many frames each had left."""
+    left: list[int] = []
+    everybody = asyncio.Barrier(5)
+
+    def call() -> None:
+        await_only(everybody.wait())
+        left.append(_frames_left())
+
+    await asyncio.gather(*(run(call) for _ in range(5)))
+    return left
+
+
+async def test_a_call_has_the_frames_that_its_caller_has_left_whoever_called_before() -> None:
+    # The event loop of this test is itself called by pytest: compare with what SQLAlchemy's own greenlet has.
+    expected = min(await _five_at_once(greenlet_spawn))
+    await _five_at_once(lambda call: _deep_down(700, lambda: run_in_kept_greenlet(call)))
+    assert min(await _five_at_once(run_in_kept_greenlet)) > expected - 110
+    await _five_at_once(lambda call: _deep_down(700, lambda: run_in_kept_greenlet(call)))
+    assert min(await _five_at_once(run_in_kept_greenlet)) > expected - 110
+
+
+async def test_a_call_in_a_greenlet_of_the_applications_own_leaves_nothing_of_it() -> None:
+    await run_in_kept_greenlet(lambda: None)
+
+    async def call() -> None:
+        await run_in_kept_greenlet(lambda: None)
+
+    def application() -> None:
+        # As an application does that drives coroutines by greenlets: each call has another parent.
+        coroutine = call()
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+
+    its_own = greenlet.greenlet(application)
+    its_own.switch()
+    its_own_reference = weakref.ref(its_own)
+    del its_own
+    gc.collect()
+    assert its_own_reference() is None
 
 
 async def test_after_a_commit_that_failed_the_next_one_succeeds(database: Database) -> None:
