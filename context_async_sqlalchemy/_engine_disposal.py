@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from collections.abc import Callable
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,8 +14,11 @@ from ._runtime.shield import run_to_end
 CLOSE_TIMEOUT = 2.0
 """Seconds that connections may take to say good-bye to their server before they are just dropped."""
 
-# Pools that keep nothing: what comes back to them is closed.
-_closing_on_return: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+# Pools whose connections are closed as they come back, by the "checkin" listener that does so.
+_closing_on_return: "weakref.WeakKeyDictionary[Pool, Callable[..., None]]" = weakref.WeakKeyDictionary()
+
+# The event loop does not keep its tasks alive.
+_closing_tasks: set[asyncio.Task[None]] = set()
 
 
 async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
@@ -33,9 +37,10 @@ async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
     if not isinstance(pool, QueuePool):
         await engine.dispose()
         return
+    # The engine's new pool has the listeners of the old one.
+    _keep_on_return(pool)
     engine.sync_engine.dispose(close=False)
     _close_on_return(pool)
-    # The pool that the engine has now.
     if is_replaced:
         _close_on_return(engine.sync_engine.pool)
     await run_to_end(_close_idle(pool))
@@ -43,25 +48,34 @@ async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
 
 def reuse(engine: AsyncEngine) -> None:
     """Take back that an engine keeps nothing open: an application may use one that was replaced before."""
-    _closing_on_return.discard(engine.sync_engine.pool)
+    _keep_on_return(engine.sync_engine.pool)
 
 
 def _close_on_return(pool: Pool) -> None:
     loop = asyncio.get_running_loop()
-    closing: set[asyncio.Task[None]] = set()
-
-    def close_returned() -> None:
-        task = loop.create_task(_close_idle(pool))
-        closing.add(task)
-        task.add_done_callback(closing.discard)
+    # A value of the dictionary must not keep its key alive.
+    reference = weakref.ref(pool)
 
     def on_checkin(_dbapi_connection: object, _record: object) -> None:
-        if pool in _closing_on_return:
+        returned_to = reference()
+        if returned_to is not None and not loop.is_closed():
             # The connection is in the pool only after this event.
-            loop.call_soon(close_returned)
+            loop.call_soon(_close_returned, returned_to)
 
-    _closing_on_return.add(pool)
+    _closing_on_return[pool] = on_checkin
     event.listen(pool, "checkin", on_checkin)
+
+
+def _keep_on_return(pool: Pool) -> None:
+    listener = _closing_on_return.pop(pool, None)
+    if listener is not None:
+        event.remove(pool, "checkin", listener)
+
+
+def _close_returned(pool: Pool) -> None:
+    task = asyncio.get_running_loop().create_task(_close_idle(pool))
+    _closing_tasks.add(task)
+    task.add_done_callback(_closing_tasks.discard)
 
 
 async def _close_idle(pool: Pool) -> None:

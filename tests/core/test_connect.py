@@ -1,12 +1,14 @@
 """DBConnect: made lazily, once; switching hosts; disposal."""
 
 import asyncio
+import gc
 import time
+import weakref
 
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 from context_async_sqlalchemy import DBConnect, close_db_session, commit_db_session, db_context, db_session
 from tests.support.connections import connect_to, in_use
@@ -255,3 +257,24 @@ async def test_an_engine_that_is_used_again_after_it_was_replaced_keeps_its_conn
     await turns(3)
     assert pool.checkedin() == 1
     await connection.close()
+
+
+async def test_switching_to_and_fro_between_two_engines_leaves_nothing_behind(database: Database) -> None:
+    engines = {host: create_async_engine(database.url) for host in ("one", "other")}
+    connection = DBConnect(engines.__getitem__, _maker, "other")
+    pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+    listeners: list[int] = []
+    for _ in range(6):
+        for host in ("one", "other"):
+            async with db_context():
+                # A session in flight gives its connection back to a pool that was replaced.
+                await (await db_session(connection)).execute(text("SELECT 1"))
+                await connection.change_host(host)
+            pools.update(engine.sync_engine.pool for engine in engines.values())
+        # The connections that came back are closed in the turns of the loop that follow.
+        await turns(3)
+        listeners.append(sum(len(list(engine.sync_engine.pool.dispatch.checkin)) for engine in engines.values()))
+    await connection.close()
+    assert set(listeners) == {1}
+    gc.collect()
+    assert len(pools) == 2
