@@ -90,9 +90,9 @@ class FailedTransactionError(Exception):
             "statement that may fail in a SAVEPOINT: async with session.begin_nested(): ..."
         )
 
-    def __reduce__(self) -> tuple[type["FailedTransactionError"], tuple[str]]:
-        """Pickle by the constructor's argument; the message is made from it."""
-        return type(self), (self.error_name,)
+    def __reduce__(self) -> _Reduced:
+        """Return what pickle and copy make the error from: by default they call the class with the message."""
+        return type(self), (self.error_name,), vars(self)
 
 
 class PartialCommitError(Exception):

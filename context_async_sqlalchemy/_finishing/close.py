@@ -62,9 +62,15 @@ async def _roll_back(session: AsyncSession, held: Held) -> None:
 
 def _roll_back_on_the_server(held: Held) -> None:
     for connection, transaction in held:
-        # Not a transaction that is nested in somebody else's. By the dialect, because Transaction.rollback() would make
+        # Not a transaction that is nested in somebody else's, and not beneath an open SAVEPOINT, which
+        # Session.rollback() rolls back first. By the dialect, because Transaction.rollback() would make
         # Session.rollback() warn.
-        if type(transaction) is RootTransaction and transaction.is_active and not connection.invalidated:
+        if (
+            type(transaction) is RootTransaction
+            and transaction.is_active
+            and not connection.invalidated
+            and not connection.in_nested_transaction()
+        ):
             dialect, pooled = connection.dialect, connection.connection
             try:
                 dialect.do_rollback(pooled)
