@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test test-oldest lint types imports check benchmark dashboards pictures lock clean
+.PHONY: demo observe test prove test-oldest lint types imports check benchmark dashboards pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -15,6 +15,10 @@ observe: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Random schedules of the whole stack: make prove SCHEDULES=100000 SEED=7, and make prove REPLAY=token for one of them.
+prove: $(VENV)/.installed
+	$(BIN)/python -m tests.proof.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay '$(REPLAY)')
 
 check: lint types imports test
 
