@@ -73,7 +73,7 @@ class Network:
         self.loop = loop
         self.choices = choices
         self.listeners: dict[tuple[str, int], Listener] = {}
-        self.journal: list[tuple[int, int, str, int]] = []
+        self.journal: list[tuple[int, int, str, str]] = []
         self._count = 0
 
     def delay(self) -> int:
@@ -278,7 +278,7 @@ class Transport(asyncio.Transport):
         while self._inbox and self.protocol is not None and not self._is_paused and not self._is_closing:
             piece = self._inbox.popleft()
             if isinstance(piece, bytes):
-                self._note("in", len(piece))
+                self._note("in")
                 if self.is_client and self.listener.delivered_to_client is not None:
                     self.listener.delivered_to_client(self, piece)
                 self.protocol.data_received(piece)
@@ -293,12 +293,11 @@ class Transport(asyncio.Transport):
     def _lose(self, error: Exception | None) -> None:
         if not self.is_lost:
             self.is_lost = True
-            self._note("lost", 0)
+            self._note("lost")
             if self.protocol is not None:
                 self.protocol.connection_lost(error)
 
-    def _note(self, what: str, size: int) -> None:
-        loop = self.network.loop
-        loop.network.journal.append(
-            (loop.nanoseconds, self.number, f"{'client' if self.is_client else 'server'} {what}", size)
-        )
+    def _note(self, what: str) -> None:
+        # Not its size: asyncpg counts its statements up through all schedules, and puts the number in their names.
+        network = self.network
+        network.journal.append((network.loop.nanoseconds, self.number, "client" if self.is_client else "server", what))

@@ -17,7 +17,7 @@ from tests.proof.simulation.world import Violation, World
 
 Scenario = Callable[[World], Awaitable[None]]
 
-_TOKEN = re.compile(r"(?P<scenario>\w+)(?::(?P<seed>[\w.-]+)|~(?P<deviations>[\d=,]*))")
+_TOKEN = re.compile(r"(?P<scenario>\w+)(?::(?P<seed>[\w.-]+)|~(?P<deviations>(?:\d+=\d+(?:,(?=\d)|$))*))")
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,10 @@ class Backend(asyncio.Protocol):
             self._fail(_CANCELLED)
             self._work()
 
+    def terminate(self) -> None:
+        """End, and tell the client."""
+        self._fail(_ENDED_BY_ADMINISTRATOR)
+
     def _work(self) -> None:
         while not self._is_busy and self._transport is not None:
             kind = b"" if not self._is_started else self._inbox[:1]
@@ -175,8 +179,7 @@ class Backend(asyncio.Protocol):
         for _ in range(body.int16()):
             body.int16()
         statement = self._statements[name]
-        if statement is not None:
-            self.session.require_usable(statement)
+        self.session.require_usable(statement)
         self._portals[portal] = _Portal(statement, list(body.values()))
         self._send(wire.message(b"2"))
 
@@ -237,7 +240,7 @@ class Backend(asyncio.Protocol):
             else:
                 self._attempt(run, is_simple=is_simple)
         elif fate == "killed":
-            self._fail(_ENDED_BY_ADMINISTRATOR)
+            self.terminate()
         elif fate == "refused":
             if is_simple:
                 # A COMMIT that is refused ends its transaction.

@@ -45,6 +45,11 @@ class ModelServer:
         if backend := self.backends.get(pid):
             backend.cancel_statement()
 
+    def terminate(self, pid: int) -> None:
+        """End a process, as ``pg_terminate_backend`` does."""
+        if backend := self.backends.get(pid):
+            backend.terminate()
+
     def note(self, pid: int, event: str) -> None:
         """Note what a process did."""
         self.story.append((self.loop.time(), f"{self.host} {pid}: {event}"))

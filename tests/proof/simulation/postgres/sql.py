@@ -121,9 +121,9 @@ class Session:
             raise SqlError("42P01", f'relation "{table}" does not exist')
         return statement
 
-    def require_usable(self, statement: Statement) -> None:
-        """Raise if the transaction has failed and the statement does not end that."""
-        if self.state == "failed" and not statement.ends_failure:
+    def require_usable(self, statement: Statement | None) -> None:
+        """Raise if the transaction has failed and the statement (None: an empty one) does not end that."""
+        if self.state == "failed" and not (statement and statement.ends_failure):
             raise SqlError("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
     def execute(self, statement: Statement, arguments: Sequence[str] = ()) -> Result:
