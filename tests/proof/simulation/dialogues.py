@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import asyncpg
+import asyncpg as untyped_asyncpg  # type: ignore[import-untyped] # it has no types
+
+asyncpg: Any = untyped_asyncpg
 
 Connect = Callable[[], Awaitable[Any]]
 

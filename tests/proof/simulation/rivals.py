@@ -1,6 +1,8 @@
 """Naive rivals of the library, each with one bug: the simulation must find it."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -89,10 +91,8 @@ async def _swallow_errors(request: web.Request, handler: Handler, connection: DB
     try:
         response = await handler(request)
         if response.status < 400:
-            try:
+            with suppress(Exception):
                 await _commit(connection)
-            except Exception:  # noqa: BLE001, S110 - the bug
-                pass
     finally:
         await _close(connection)
     return response
@@ -107,5 +107,5 @@ swallow_errors = _setup(_swallow_errors)
 class LeakingPool(AsyncAdaptedQueuePool):
     """A pool that loses the place of a connection that could not be made, or was thrown away."""
 
-    def _dec_overflow(self) -> bool:
+    def _dec_overflow(self) -> Literal[True]:
         return True

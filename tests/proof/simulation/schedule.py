@@ -5,6 +5,7 @@ import gc
 import hashlib
 import logging
 import re
+import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ def run(scenario: Scenario, choices: Choices) -> Outcome:
     async def main() -> None:
         await scenario(world)
 
-    with _quiet(), virtual_time(loop):
+    with _quiet() as warned, virtual_time(loop):
         try:
             loop.run_until_complete(main())
         except StalledError as error:
@@ -93,6 +94,8 @@ def run(scenario: Scenario, choices: Choices) -> Outcome:
             _abandon(loop)
     for unhandled in loop.unhandled:
         world.violate("an error has reached the event loop", unhandled)
+    for warning in warned:
+        world.violate("a warning is given", f"{warning.category.__name__}: {warning.message}")
     digest = hashlib.sha256(repr(loop.network.journal).encode()).hexdigest()[:16]
     story = world.story() if world.violations else ()
     return Outcome(tuple(world.violations), choices.taken, digest, loop.turns, world.faults.counts, story)
@@ -141,12 +144,15 @@ def _abandon(loop: SimulatedLoop) -> None:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def _quiet() -> Generator[list[warnings.WarningMessage]]:
     was_enabled, disabled = gc.isenabled(), logging.root.manager.disable
     gc.disable()
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        # Noted, not raised: an error in place of a warning would be another schedule.
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield warned
     finally:
         logging.disable(disabled)
         if was_enabled:

@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
 from tests.proof.simulation.choices import Choices
-from tests.proof.simulation.dialogues import Connect, Step, converse, random_dialogue
+from tests.proof.simulation.dialogues import Connect, Step, asyncpg, converse, random_dialogue
 from tests.proof.simulation.loop import SimulatedLoop
 from tests.proof.simulation.postgres import Faults, ModelServer
 
@@ -106,7 +105,7 @@ def test_a_process_that_is_ended_tells_its_client(database_url: str) -> None:
         await asyncio.sleep(0.05)
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as raised:
             await victim.fetch("SELECT 1")
-        found = [type(raised.value), victim.is_closed(), await other.fetchval("SELECT 1")]
+        found: list[object] = [type(raised.value), victim.is_closed(), await other.fetchval("SELECT 1")]
         await other.close()
         return found
 

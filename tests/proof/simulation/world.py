@@ -105,7 +105,7 @@ class World:
         self._check_nothing_is_left()
         try:
             async with db_context():
-                unit = self.ledger.open("afterwards")
+                unit = self.ledger.open(f"afterwards on {connection.name}")
                 for body in unit.bodies():
                     await (await db_session(connection)).execute(INSERT, {"body": body})
         except Exception as error:  # noqa: BLE001 - any error is the finding

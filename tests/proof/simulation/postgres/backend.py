@@ -212,7 +212,14 @@ class Backend(asyncio.Protocol):
         result = self.session.execute(statement, arguments)
         if self.session.state == "idle":
             self._portals = {name: portal for name, portal in self._portals.items() if not name}
+        elif (seconds := self.server.faults.of_pause()) is not None:
+            self.server.loop.call_later(seconds, self._terminate_in, self.session.begun)
         return result
+
+    def _terminate_in(self, transaction: int) -> None:
+        if self.session.state != "idle" and self.session.begun == transaction:
+            self.server.note(self.pid, "is killed")
+            self.terminate()
 
     def _suffer_statement(self, statement: Statement, run: Callable[[], None], *, is_simple: bool = False) -> None:
         fate = self.server.faults.of_statement(statement, has_written=bool(self.session.writes))

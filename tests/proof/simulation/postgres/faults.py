@@ -67,6 +67,13 @@ class Faults:
             return self._fate("BEGIN", 0.03, _BEGIN)
         return self._fate("statement", 0.04, _STATEMENT)
 
+    def of_pause(self) -> float | None:
+        """Decide after how many seconds an administrator ends a process, if its transaction is still open then."""
+        if not self._strikes(0.015):
+            return None
+        self.counts["killed in a pause"] += 1
+        return self._choices.choose((0.000_2, 0.002, 0.01, 0.05))
+
     def delay(self) -> float:
         """Choose how many seconds a slow answer takes."""
         return self._choices.choose((0.001, 0.004, 0.02, 0.3))

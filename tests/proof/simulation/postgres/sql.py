@@ -97,6 +97,8 @@ class Session:
         self.database = database
         self.state: State = "idle"
         self.writes: list[Write] = []
+        self.begun = 0
+        """How many transactions have begun."""
         self._savepoints: list[tuple[str, int]] = []
 
     def analyse(self, sql: str) -> Statement | None:
@@ -156,6 +158,8 @@ class Session:
 
     def begin(self) -> Result:
         """Run BEGIN; within a transaction PostgreSQL only warns."""
+        if self.state == "idle":
+            self.begun += 1
         self.state = "open"
         return Result("BEGIN")
 

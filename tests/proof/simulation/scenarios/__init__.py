@@ -2,9 +2,18 @@
 
 from tests.proof.simulation.schedule import Scenario
 
+from .databases import databases
+from .messages import messages
 from .requests import hosts, requests, shutdown
 from .tasks import tasks
 
-SCENARIOS: dict[str, Scenario] = {"requests": requests, "hosts": hosts, "shutdown": shutdown, "tasks": tasks}
+SCENARIOS: dict[str, Scenario] = {
+    "requests": requests,
+    "tasks": tasks,
+    "hosts": hosts,
+    "shutdown": shutdown,
+    "messages": messages,
+    "databases": databases,
+}
 
 __all__ = ["SCENARIOS"]

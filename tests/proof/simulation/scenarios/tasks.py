@@ -2,24 +2,15 @@
 
 import asyncio
 
-from aiohttp import web
-from sqlalchemy.exc import DBAPIError
-
-from context_async_sqlalchemy import (
-    CommitTimeoutError,
-    DBConnect,
-    PartialCommitError,
-    db_context,
-    run_in_new_ctx,
-    setup_db,
-)
-from tests.proof.simulation.ledger import Told, Unit
+from context_async_sqlalchemy import DBConnect, db_context, run_in_new_ctx
+from tests.proof.simulation.ledger import Unit
+from tests.proof.simulation.scenarios.cancelling import cancel_some_time
 from tests.proof.simulation.scenarios.jobs import JOBS, Job
+from tests.proof.simulation.scenarios.observed import observe
+from tests.proof.simulation.scenarios.outcomes import told
 from tests.proof.simulation.world import World, is_known_stall
 
 _NAMES = "abcd"
-_LONGEST = 0.04
-_STEPS = 2_000
 
 
 async def tasks(world: World) -> None:
@@ -27,8 +18,7 @@ async def tasks(world: World) -> None:
     server = world.serve()
     pool_timeout = world.choices.choose((30.0, 30.0, 0.05))
     connection = world.connect(server, pool_size=world.choices.choose((1, 2)), pool_timeout=pool_timeout)
-    # An application that never starts: its observers hear of the connection all the same.
-    setup_db(web.Application(), [connection], observers=[world.tally], metrics_path=None)
+    observe(world, connection)
     budget = world.faults.budget = world.choices.choose((0, 0, 1, 2))
     actors: list[asyncio.Task[None]] = []
     for name in _NAMES[: world.choices.choose((3, 4))]:
@@ -36,25 +26,10 @@ async def tasks(world: World) -> None:
         units = job.open(world, name)
         task = asyncio.create_task(_work(world, connection, job, units, may_fail=bool(budget) or pool_timeout < 1))
         actors.append(task)
-        _cancel_some_time(world, task, units)
+        cancel_some_time(world, task, units)
     await asyncio.wait(actors)
     await world.check_after(connection)
     await world.close()
-
-
-def _cancel_some_time(world: World, task: asyncio.Task[None], units: list[Unit]) -> None:
-    for _ in range(world.choices.choose((0, 0, 1, 1, 2))):
-        delay = world.choices.number(_STEPS) * _LONGEST / _STEPS
-        world.loop.call_later(delay, _cancel, world, task, units)
-
-
-def _cancel(world: World, task: asyncio.Task[None], units: list[Unit]) -> None:
-    if task.done():
-        return
-    for unit in units:
-        if unit.cancelled_at is None:
-            unit.cancelled_at = world.loop.nanoseconds
-    task.cancel()
 
 
 async def _work(world: World, connection: DBConnect, job: Job, units: list[Unit], *, may_fail: bool) -> None:
@@ -79,13 +54,3 @@ async def _work(world: World, connection: DBConnect, job: Job, units: list[Unit]
         world.violate("a unit that cannot be committed is told as a success", last.name)
     elif error is not None and job.can_commit and not (may_fail or is_known_stall(error)):
         world.violate("a unit fails without a cause", f"{last.name}: {error!r}")
-
-
-def told(error: BaseException | None) -> Told:
-    """Return what an error tells the caller of the rows."""
-    if error is None:
-        return "success"
-    if isinstance(error, asyncio.CancelledError | CommitTimeoutError | PartialCommitError):
-        return "unknown"
-    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    return "unknown" if is_lost or isinstance(error, OSError) else "failure"
