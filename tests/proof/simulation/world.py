@@ -1,11 +1,14 @@
 """The world of one schedule: its loop, servers and connections, and the invariants that hold in it."""
 
 import asyncio
+import gc
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import QueuePool
 
 from context_async_sqlalchemy import DBConnect, db_context, db_session
@@ -20,6 +23,7 @@ FINISH_TIMEOUT = 10.0
 """The library's default; the virtual clock makes it cheap."""
 
 _SETTLING = 60.0
+_COLLECTED = 0.1
 INSERT = text("INSERT INTO notes (body) VALUES (:body)")
 
 
@@ -62,6 +66,7 @@ class World:
         self.tally = Tally()
         self.servers: list[ModelServer] = []
         self.connections: list[DBConnect] = []
+        self._sessions: WeakSet[AsyncSession] = WeakSet()
         loop.after_turn.append(self._look_at_pools)
 
     def violate(self, rule: str, detail: str) -> None:
@@ -98,11 +103,18 @@ class World:
         self.connections.append(connection)
         return connection
 
+    async def session(self, connection: DBConnect) -> AsyncSession:
+        """Return the session of the current context, and see later whether it goes with its context."""
+        session = await db_session(connection)
+        self._sessions.add(session)
+        return session
+
     async def check_after(self, connection: DBConnect) -> None:
         """Check, when all actors have left, that nothing is left behind and that the connection still works."""
         self.faults.budget = 0
         await asyncio.sleep(_SETTLING)
         self._check_nothing_is_left()
+        self._check_nothing_is_kept()
         try:
             async with db_context():
                 unit = self.ledger.open(f"afterwards on {connection.name}")
@@ -145,6 +157,13 @@ class World:
             if server.in_transaction:
                 self.violate("a transaction is left open", f"{server.host}: {server.in_transaction}")
         self._check_no_task_is_left()
+
+    def _check_nothing_is_kept(self) -> None:
+        # A collection takes longer than a schedule.
+        if self.choices.happens(_COLLECTED):
+            gc.collect()
+            if self._sessions:
+                self.violate("a session outlives its context", f"{len(self._sessions)} sessions")
 
     def _check_no_task_is_left(self) -> None:
         left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -26,6 +27,14 @@ def set_up(app: web.Application, connections: Sequence[DBConnect], world: World)
     setup_db(app, connections, observers=[world.tally], metrics_path=None, finish_timeout=FINISH_TIMEOUT)
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What is noted of a request's error: not the error, whose traceback would keep the session."""
+
+    text: str
+    is_known_stall: bool
+
+
 class Application:
     """An application in the simulated world.
 
@@ -40,7 +49,7 @@ class Application:
         self._world = world
         self._connection = connection
         self._jobs: dict[str, tuple[Job, list[Unit]]] = {}
-        self._errors: dict[str, BaseException] = {}
+        self._errors: dict[str, Failure] = {}
         self._is_stopping = False
         self.app = web.Application()
         self.app.router.add_post("/{way}/{name}", self._handle)
@@ -68,7 +77,7 @@ class Application:
         self._jobs[name] = job, units
         patience = world.choices.choose((None, None, world.choices.number(_STEPS) * _LONGEST / _STEPS))
         answer = await ask(f"/{way}/{name}", patience)
-        self._judge(answer, units[-1], way, job, error=self._errors.get(name), may_fail=may_fail)
+        self._judge(answer, units[-1], way, job, failure=self._errors.get(name), may_fail=may_fail)
 
     def check_ended(self) -> None:
         """Check that no context is open."""
@@ -76,11 +85,11 @@ class Application:
             self._world.violate("a context is left open", str(len(live)))
 
     def _judge(
-        self, answer: Answer, unit: Unit, way: str, job: Job, *, error: BaseException | None, may_fail: bool
+        self, answer: Answer, unit: Unit, way: str, job: Job, *, failure: Failure | None, may_fail: bool
     ) -> None:
         world = self._world
-        may_fail = may_fail or self._is_stopping or is_known_stall(error)
-        story = f"{unit.name} ({way}): {answer} {error!r}"
+        may_fail = may_fail or self._is_stopping or (failure is not None and failure.is_known_stall)
+        story = f"{unit.name} ({way}): {answer} {failure}"
         if answer.is_late:
             world.violate("a client waits in vain", story)
         elif answer.has_hung_up:
@@ -130,7 +139,7 @@ class Application:
                     self._world.ledger.require_there(self._world.ledger.unit(value), "at the status line")
 
 
-def _noting(errors: dict[str, BaseException]) -> Middleware:
+def _noting(errors: dict[str, Failure]) -> Middleware:
     """Make the outermost middleware, which notes the error of each request."""
 
     @web.middleware
@@ -140,7 +149,7 @@ def _noting(errors: dict[str, BaseException]) -> Middleware:
         except web.HTTPException:
             raise
         except BaseException as error:
-            errors[request.match_info["name"]] = error
+            errors[request.match_info["name"]] = Failure(repr(error), is_known_stall(error))
             raise
 
     return note

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from context_async_sqlalchemy import DBConnect, PartialCommitError, db_context, db_session
+from context_async_sqlalchemy import DBConnect, PartialCommitError, db_context
 from tests.proof.simulation.ledger import Unit
 from tests.proof.simulation.scenarios.cancelling import cancel_some_time
 from tests.proof.simulation.scenarios.observed import observe
@@ -40,7 +40,7 @@ async def _work(world: World, connections: list[DBConnect], units: list[Unit], *
         async with db_context():
             for connection, unit in zip(connections, units, strict=True):
                 for body in unit.bodies():
-                    await (await db_session(connection)).execute(INSERT, {"body": body})
+                    await (await world.session(connection)).execute(INSERT, {"body": body})
     except BaseException as raised:  # noqa: BLE001 - looked at below
         error = raised
     first.told = second.told = told(error)

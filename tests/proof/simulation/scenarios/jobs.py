@@ -13,7 +13,6 @@ from context_async_sqlalchemy import (
     atomic_db_session,
     close_db_session,
     commit_db_session,
-    db_session,
     rollback_db_session,
 )
 from tests.proof.simulation.ledger import NEVER, Unit
@@ -63,37 +62,37 @@ async def _pause(world: World) -> None:
     await asyncio.sleep(world.choices.choose(_PAUSES))
 
 
-async def _insert(connection: DBConnect, body: str) -> None:
-    await (await db_session(connection)).execute(INSERT, {"body": body})
+async def _insert(world: World, connection: DBConnect, body: str) -> None:
+    await (await world.session(connection)).execute(INSERT, {"body": body})
 
 
 async def _read(world: World, connection: DBConnect, _units: Sequence[Unit]) -> None:
-    await (await db_session(connection)).execute(text("SELECT count(*) FROM notes"))
+    await (await world.session(connection)).execute(text("SELECT count(*) FROM notes"))
     await _pause(world)
 
 
 async def _write(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     for body in units[0].bodies():
-        await _insert(connection, body)
+        await _insert(world, connection, body)
         await _pause(world)
 
 
-async def _add(_world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
+async def _add(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     # The flush of the commit takes the connection.
-    session = await db_session(connection)
+    session = await world.session(connection)
     session.add_all(Note(body=body) for body in units[0].bodies())
 
 
 async def _read_and_add(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
-    session = await db_session(connection)
+    session = await world.session(connection)
     await session.execute(text("SELECT 1"))
     await _pause(world)
     session.add_all(Note(body=body) for body in units[0].bodies())
 
 
-async def _violate_constraint(_world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
+async def _violate_constraint(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     # The constraint is checked at COMMIT, which is refused.
-    session = await db_session(connection)
+    session = await world.session(connection)
     for _ in units[0].bodies():
         await session.execute(_TWICE, {"body": units[0].bodies()[0]})
 
@@ -101,9 +100,9 @@ async def _violate_constraint(_world: World, connection: DBConnect, units: Seque
 async def _swallow(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     # The statement that fails makes the server answer COMMIT by ROLLBACK.
     for body in units[0].bodies():
-        await _insert(connection, body)
+        await _insert(world, connection, body)
     try:
-        await (await db_session(connection)).execute(_WRONG)
+        await (await world.session(connection)).execute(_WRONG)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
@@ -112,36 +111,36 @@ async def _swallow(world: World, connection: DBConnect, units: Sequence[Unit]) -
 
 async def _savepoint(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     first, second = units[0].bodies()
-    session = await db_session(connection)
-    await _insert(connection, first)
+    session = await world.session(connection)
+    await _insert(world, connection, first)
     try:
         async with session.begin_nested():
-            await _insert(connection, f"{NEVER}.{first}")
+            await _insert(world, connection, f"{NEVER}.{first}")
             await _pause(world)
             await session.execute(_WRONG)
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
-    await _insert(connection, second)
+    await _insert(world, connection, second)
 
 
 async def _commit_early(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     early, late = units
     for body in early.bodies():
-        await _insert(connection, body)
+        await _insert(world, connection, body)
     await commit_db_session(connection)
     early.told = "success"
     await _pause(world)
     for body in late.bodies():
-        await _insert(connection, body)
+        await _insert(world, connection, body)
 
 
 async def _give_up_early(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
-    await _insert(connection, f"{NEVER}.{units[0].name}")
+    await _insert(world, connection, f"{NEVER}.{units[0].name}")
     await world.choices.choose((rollback_db_session, close_db_session))(connection)
     await _pause(world)
     for body in units[0].bodies():
-        await _insert(connection, body)
+        await _insert(world, connection, body)
 
 
 async def _atomic(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
@@ -158,7 +157,7 @@ async def _atomic(world: World, connection: DBConnect, units: Sequence[Unit]) ->
 
 async def _time_out(world: World, connection: DBConnect, units: Sequence[Unit]) -> None:
     # The session stays usable after a time-out of the application's own.
-    session = await db_session(connection)
+    session = await world.session(connection)
     limit = world.choices.choose((0.5, 0.000_1, 0.001))
     try:
         async with asyncio.timeout(limit):
@@ -167,7 +166,7 @@ async def _time_out(world: World, connection: DBConnect, units: Sequence[Unit]) 
     except TimeoutError:
         await rollback_db_session(connection)
     for body in units[0].bodies():
-        await _insert(connection, body)
+        await _insert(world, connection, body)
 
 
 JOBS: dict[str, Job] = {

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from context_async_sqlalchemy import DBConnect, atomic_db_session, commit_db_session, db_context, db_session
+from context_async_sqlalchemy import DBConnect, atomic_db_session, commit_db_session, db_context
 from tests.proof.simulation.ledger import Unit
 from tests.proof.simulation.scenarios.observed import observe
 from tests.proof.simulation.scenarios.outcomes import told
@@ -43,7 +43,7 @@ async def _attempt(world: World, connection: DBConnect, unit: Unit, limit: float
     work = world.choices.choose((_atomically, _by_hand))
     try:
         async with asyncio.timeout(limit):
-            await work(connection, unit)
+            await work(world, connection, unit)
     except TimeoutError as error:
         # The limit may have struck during the COMMIT.
         unit.told = "unknown"
@@ -58,14 +58,14 @@ async def _attempt(world: World, connection: DBConnect, unit: Unit, limit: float
     return None
 
 
-async def _atomically(connection: DBConnect, unit: Unit) -> None:
+async def _atomically(_world: World, connection: DBConnect, unit: Unit) -> None:
     async with atomic_db_session(connection, current_transaction="rollback") as session:
         for body in unit.bodies():
             await session.execute(INSERT, {"body": body})
 
 
-async def _by_hand(connection: DBConnect, unit: Unit) -> None:
-    session = await db_session(connection)
+async def _by_hand(world: World, connection: DBConnect, unit: Unit) -> None:
+    session = await world.session(connection)
     if session.in_transaction():
         await session.rollback()
     for body in unit.bodies():
