@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, PendingRollbackError
 
-from context_async_sqlalchemy import ContextAlreadyInitiatedError, ContextNotInitiatedError, PartialCommitError
+from context_async_sqlalchemy import (
+    ContextAlreadyInitiatedError,
+    ContextNotInitiatedError,
+    FailedTransactionError,
+    PartialCommitError,
+)
 
 BAD = -1
 """A row that the database refuses at the flush."""
@@ -20,10 +25,6 @@ DOOM = -2
 """A row that the database refuses at the COMMIT."""
 FAILURE = -3
 """A statement that fails."""
-
-
-class CommitAnsweredByRollback(Exception):  # noqa: N818 - a prediction, never raised by itself
-    """Stands for the library's own error: PostgreSQL has answered COMMIT by ROLLBACK."""
 
 
 class HandlerError(Exception):
@@ -156,7 +157,7 @@ class Session:
             raise Refused(PendingRollbackError)
         transaction.flush()
         if transaction.is_aborted:
-            raise Refused(DBAPIError if transaction.has_savepoint_on_server else CommitAnsweredByRollback)
+            raise Refused(DBAPIError if transaction.has_savepoint_on_server else FailedTransactionError)
         if DOOM in transaction.rows:
             raise Refused(IntegrityError)
         self.model.visible |= set(transaction.rows)
@@ -232,7 +233,7 @@ class Model:
         session.commit()
 
     def end_transactions(self, *, commit: bool, spares_streams: bool = False) -> None:
-        """Commit the current context's sessions in the order of their first use; the first failure ends that."""
+        """Flush all sessions, then commit them in the order of their first use; the first failure ends that."""
         unit = self.current()
         work = [
             session
@@ -240,10 +241,18 @@ class Model:
             if session.transaction is not None and not (spares_streams and session.transaction.open_streams)
         ]
         names = tuple(session.connection for session in work)
-        for position, session in enumerate(work):
-            if not commit or unit.is_rollback_only:
+        if not commit or unit.is_rollback_only:
+            for session in work:
                 session.roll_back()
-                continue
+            return
+        try:
+            for session in work:
+                session.begin().flush()
+        except Refused:
+            for session in work:
+                session.roll_back()
+            raise
+        for position, session in enumerate(work):
             try:
                 session.commit()
             except Refused as refused:

@@ -6,15 +6,13 @@ from sqlalchemy import text
 
 from tests.proof.model.choices import kinds, names, row_of
 from tests.proof.model.comparison import (
-    DROPPED_STREAMS,
     MOST_SAVEPOINTS,
     SAVEPOINTS,
-    SWALLOWED_FAILURES,
     Comparison,
     Row,
     next_number,
 )
-from tests.proof.model.model import BAD, FAILURE, Transaction
+from tests.proof.model.model import BAD, Transaction
 
 
 class WorkRules(Comparison):
@@ -30,11 +28,11 @@ class WorkRules(Comparison):
         else:
             self._execute(connection, row_of(kind))
 
-    @rule(connection=names, kind=kinds)
+    @rule(main=kinds, other=kinds)
     @precondition(lambda self: self.opened)
-    def work_more(self, connection: str, kind: str) -> None:
-        """Work is what is done most, so it is chosen twice as often."""
-        self.work(connection, kind)
+    def work_on_both(self, main: str, other: str) -> None:
+        self.work("main", main)
+        self.work("other", other)
 
     def _add(self, connection: str, *, is_good: bool) -> None:
         transaction = self.transaction(connection)
@@ -54,8 +52,6 @@ class WorkRules(Comparison):
             await self.execute(await self.session(connection), row)
 
         self.compare(lambda: self.model.execute(connection, row), execute_it())
-        if row == FAILURE and SWALLOWED_FAILURES in self.leaves_out:
-            self.end_transaction(connection, "rollback")
 
     def _flush(self, connection: str) -> None:
         async def flush_it() -> None:
@@ -115,7 +111,7 @@ class WorkRules(Comparison):
         transaction = self.transaction(connection)
         if transaction is None or transaction not in self.streams:
             return
-        if how == "drop" and DROPPED_STREAMS not in self.leaves_out:
+        if how == "drop":
             del self.streams[transaction]
             transaction.open_streams = 0
         elif how == "all" and not transaction.is_aborted and not transaction.is_inactive:
