@@ -108,6 +108,5 @@ async def test_a_session_of_the_applications_own_belongs_to_the_route(service: S
 
     async with service.running(handler, observers=[recorder]) as client:
         await client.get()
-    assert len({checkout.route for checkout in recorder.checkouts}) == 1
+    assert [re.sub(r"\{.*\}", "", checkout.route) for checkout in recorder.checkouts] == [service.driver.route("/")] * 2
     assert len(recorder.contexts) == 1
-    assert len(recorder.checkouts) == 2

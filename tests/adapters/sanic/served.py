@@ -49,6 +49,11 @@ class Handlers:
         stream = await request.respond()
         await stream.send(b"never")
 
+    async def failing_after_a_stream(self, request: Any) -> None:
+        stream = await request.respond()
+        await stream.send(b"started ")
+        await run(self._connection, FAILING_COMMIT)
+
     async def stuck(self, _request: AnyRequest) -> response.HTTPResponse:
         await write(self._connection, "discarded")
         await asyncio.Event().wait()

@@ -81,6 +81,15 @@ async def test_how_requests_end(server: str, database: Database) -> None:
 
 
 @on_each_server
+async def test_a_commit_that_fails_after_a_stream_cuts_it(server: str, database: Database) -> None:
+    async with _serving(server, database) as (client, _), client.get("/failing_after_a_stream") as response:
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+        await database.wait_for_backends("state LIKE 'idle in transaction%'", count=0)
+    assert await database.notes("unique_notes") == []
+
+
+@on_each_server
 @pytest.mark.parametrize("handler", ["stuck", "stuck_after_a_child", "stuck_in_a_stream"])
 async def test_a_request_in_flight_at_a_shutdown(server: str, handler: str, database: Database) -> None:
     async with _serving(server, database) as (client, process):

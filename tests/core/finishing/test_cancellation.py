@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 import anyio
 import pytest
@@ -14,6 +13,7 @@ from context_async_sqlalchemy.adapter_kit import Lifecycle, finish_by_status, le
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
 from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database
+from tests.support.frozen import behind_proxy
 from tests.support.waiting import turns
 
 
@@ -24,33 +24,65 @@ async def _work(connection: DBConnect) -> None:
         await session.execute(text("SELECT 1"))
 
 
+async def _write_twice(connection: DBConnect, name: str) -> None:
+    """Write two rows in one unit of work: half a unit would show."""
+    async with db_context():
+        await write(connection, f"{name} first")
+        await write(connection, f"{name} second")
+
+
 @pytest.mark.parametrize("again_after", [None, 0, 1, 3])
 async def test_cancelled_in_any_turn_of_the_loop(database: Database, again_after: int | None) -> None:
     connection = connect_to(database.url, pool_size=1)
     await _work(connection)
     turn = untouched = 0
-    committed = 1
+    succeeded, cancelled = set[str](), set[str]()
     # Further and further apart, until the work has ended before it is cancelled.
     while untouched < 3:
-        task = asyncio.create_task(_work(connection))
+        name = f"cancelled in turn {turn}"
+        task = asyncio.create_task(_write_twice(connection, name))
         await turns(turn)
         untouched += task.done()
         task.cancel()
         if again_after is not None:
             await turns(again_after)
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))
+        (cancelled if task.cancelled() else succeeded).add(name)
         assert in_use(connection) == 0, f"a connection is out after a cancellation in turn {turn}"
         # With a pool of one, this is the connection that the cancelled one had, or a new one.
-        await _work(connection)
-        committed += 1
+        name = f"after turn {turn}"
+        await _write_twice(connection, name)
+        succeeded.add(name)
         turn += 1 + turn // 20
     assert turn > 5
+    assert len(cancelled) > 5
     assert await database.backends("state LIKE 'idle in transaction%'") == 0
-    # A cancelled one has committed all or nothing, and those between them all.
-    assert len(await database.notes()) >= committed
+    notes = set(await database.notes())
+    for name in succeeded | cancelled:
+        rows = notes & {f"{name} first", f"{name} second"}
+        assert len(rows) == 2 or (not rows and name in cancelled), f"{name}: {rows}"
     await connection.close()
+
+
+async def test_a_cancelled_anyio_scope_does_not_spin(database: Database) -> None:
+    cancellations: list[int] = []
+    async with behind_proxy(database.url, pool_size=1) as (connection, proxy):
+        with anyio.CancelScope() as scope:
+            try:
+                async with db_context():
+                    await write(connection, "discarded")
+                    proxy.freeze()
+                    asyncio.get_running_loop().call_later(0.1, proxy.thaw)
+                    scope.cancel()
+                    await anyio.sleep_forever()
+            finally:
+                task = asyncio.current_task()
+                assert task is not None
+                cancellations.append(task.cancelling())
+        assert in_use(connection) == 0
+    # anyio cancels a task in each turn of the loop in which the task does not wait within a shield.
+    assert cancellations[0] < 10
 
 
 async def test_a_context_that_ends_in_a_cancelled_anyio_scope_keeps_its_physical_connection(database: Database) -> None:

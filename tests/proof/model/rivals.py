@@ -41,8 +41,10 @@ async def _commit_only_the_first() -> None:
     if context.rollback_only:
         await rollback_all_sessions()
         return
-    for connection in [connection for connection, _ in context.transactions()][:1]:
-        await commit_db_session(connection)
+    for connection, _ in context.transactions():
+        if isinstance(connection, DBConnect):
+            await commit_db_session(connection)
+            return
 
 
 async def _commit_after_the_answer(connection: DBConnect) -> None:
