@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test prove test-oldest lint types imports check benchmark dashboards pictures lock clean
+.PHONY: demo observe test prove soak test-oldest lint types imports check benchmark dashboards pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -19,6 +19,10 @@ test: $(VENV)/.installed
 # Random schedules of the whole stack: make prove SCHEDULES=100000 SEED=7, and make prove REPLAY=token for one of them.
 prove: $(VENV)/.installed
 	$(BIN)/python -m tests.proof.simulation $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay '$(REPLAY)')
+
+# Serves a small application under a mix of ends; fails if what it keeps grows with the requests.
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.proof.soak $(or $(FRAMEWORK),aiohttp) $(SECONDS)
 
 check: lint types imports test
 

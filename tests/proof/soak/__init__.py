@@ -1,0 +1,1 @@
+"""Served applications under a mix of ends: what they keep must not grow."""

@@ -1,0 +1,86 @@
+"""A few hundred requests of each framework leave nothing behind."""
+
+import asyncio
+import logging
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from context_async_sqlalchemy import DBConnect
+from tests.proof.report import REPORT
+from tests.proof.soak.gauges import count_objects
+from tests.proof.soak.load import Load, calm
+from tests.proof.soak.serving import FRAMEWORKS, Serve
+from tests.support.connections import connect_to, in_use
+from tests.support.database import Database
+
+SUITE = "soak"
+CLIENTS = 4
+CONNECTIONS = 2 * CLIENTS
+WARM_UP = 200
+REQUESTS = 300
+SAMPLES = 3
+BATCH = 40
+TOLERANCE = 4
+
+_leaks = pytest.mark.xfail(
+    raises=AssertionError, reason="a request whose COMMIT fails stays with its traceback", strict=True
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_log() -> Generator[None]:
+    """Let nothing be logged: pytest keeps the records, and they keep exceptions."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+async def _grown(serve: Serve, connection: DBConnect, **options: Any) -> dict[str, int]:
+    """Serve and load; return which objects have become more, and by how many."""
+    async with serve(connection, **options) as port:
+        load, idle = Load(port, CLIENTS), len(asyncio.all_tasks())
+        await load.send(WARM_UP)
+        before = await _least(load, idle)
+        await load.send(REQUESTS)
+        after = await _least(load, idle)
+        assert in_use(connection) == 0
+    assert {"200", "500"} <= load.statuses.keys()
+    REPORT.suite(SUITE).count("requests", load.sent)
+    # A connection of the pool keeps the context of the request in which it was made: asyncio's transports do so.
+    allowed = {"contexts": TOLERANCE + CONNECTIONS}
+    grown = {name: after[name] - before[name] for name in before}
+    return {name: count for name, count in grown.items() if count > allowed.get(name, TOLERANCE)}
+
+
+async def _least(load: Load, idle: int) -> dict[str, int]:
+    # A sample may find objects that the loop, or a client that has hung up, lets go a moment later.
+    samples: list[dict[str, int]] = []
+    for _ in range(SAMPLES):
+        await load.send(BATCH)
+        await calm(idle)
+        samples.append(count_objects())
+    return {name: min(sample[name] for sample in samples) for name in samples[0]}
+
+
+@pytest.fixture
+def pooled(database: Database) -> DBConnect:
+    """Give the test a connection that its application closes."""
+    return connect_to(database.url, pool_size=CONNECTIONS)
+
+
+@pytest.mark.parametrize("framework", ["aiohttp", pytest.param("sanic", marks=_leaks), "starlette"])
+async def test_requests_leave_nothing_behind(pooled: DBConnect, framework: str) -> None:
+    assert await _grown(FRAMEWORKS[framework], pooled) == {}
+
+
+async def test_a_planted_leak_is_found(pooled: DBConnect) -> None:
+    kept: list[AsyncSession] = []
+
+    async def keep(session: AsyncSession) -> None:
+        kept.append(session)
+
+    assert "sessions" in await _grown(FRAMEWORKS["aiohttp"], pooled, before_commit=keep)
+    REPORT.suite(SUITE).count("planted leaks found")
