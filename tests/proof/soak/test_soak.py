@@ -1,20 +1,26 @@
 """A few hundred requests of each framework leave nothing behind."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Generator
 from typing import Any
+from weakref import ref
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy.adapter_kit import Context, Lifecycle, finish, leave_context, open_context
+from context_async_sqlalchemy.observer import ContextRecord, Observer
+from tests.conformance.statements import run
 from tests.proof.report import REPORT
 from tests.proof.soak.gauges import count_objects
 from tests.proof.soak.load import Load, calm
 from tests.proof.soak.serving import FRAMEWORKS, Serve
 from tests.support.connections import connect_to, in_use
-from tests.support.database import Database
+from tests.support.database import FAILING_COMMIT, Database
 
 SUITE = "soak"
 CLIENTS = 4
@@ -24,6 +30,9 @@ REQUESTS = 300
 SAMPLES = 3
 BATCH = 40
 TOLERANCE = 4
+# asyncio's transport of a pooled connection keeps the contextvars of the request in which it was made, hence the ended
+# context. That keeps its record, and the record the failure of the COMMIT: see the last test. Contexts alone may stay.
+KEPT_BY_A_CONNECTION = {"contexts": 1, "exceptions": 3, "tracebacks": 100}
 
 _leaks = pytest.mark.xfail(
     raises=AssertionError, reason="a request whose COMMIT fails stays with its traceback", strict=True
@@ -49,10 +58,11 @@ async def _grown(serve: Serve, connection: DBConnect, **options: Any) -> dict[st
         assert in_use(connection) == 0
     assert {"200", "500"} <= load.statuses.keys()
     REPORT.suite(SUITE).count("requests", load.sent)
-    # A connection of the pool keeps the context of the request in which it was made: asyncio's transports do so.
-    allowed = {"contexts": TOLERANCE + CONNECTIONS}
-    grown = {name: after[name] - before[name] for name in before}
-    return {name: count for name, count in grown.items() if count > allowed.get(name, TOLERANCE)}
+    return {
+        name: after[name] - before[name]
+        for name in before
+        if after[name] - before[name] > TOLERANCE + CONNECTIONS * KEPT_BY_A_CONNECTION.get(name, 0)
+    }
 
 
 async def _least(load: Load, idle: int) -> dict[str, int]:
@@ -84,3 +94,33 @@ async def test_a_planted_leak_is_found(pooled: DBConnect) -> None:
 
     assert "sessions" in await _grown(FRAMEWORKS["aiohttp"], pooled, before_commit=keep)
     REPORT.suite(SUITE).count("planted leaks found")
+
+
+class _Deaf(Observer):
+    """An observer, so that there are records, which keeps none of them."""
+
+    def context_ended(self, context: ContextRecord) -> None:
+        pass
+
+
+class _Local:
+    """Something big that a handler has in a local variable."""
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="the record of an ended context keeps frames", strict=True)
+async def test_an_ended_context_keeps_no_frame_of_its_failed_commit(connection: DBConnect) -> None:
+    async def fail(lifecycle: Lifecycle) -> tuple[Context, "ref[_Local]"]:
+        local = _Local()
+        context, token = open_context(lifecycle)
+        try:
+            await run(connection, FAILING_COMMIT)
+            with pytest.raises(IntegrityError):
+                await finish(context, commit=True)
+        finally:
+            leave_context(token)
+        return context, ref(local)
+
+    context, local = await fail(Lifecycle([connection], observers=[_Deaf()]))
+    gc.collect()
+    assert context.has_ended
+    assert local() is None
