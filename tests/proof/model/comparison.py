@@ -217,6 +217,9 @@ class Comparison(RuleBasedStateMachine):
 
     async def execute(self, session: AsyncSession, row: int | None) -> None:
         """Execute one of the model's statements."""
+        if row != BAD:
+            # SQLAlchemy 2.1 does so before any statement, and 2.0 only before those of the ORM.
+            await session.flush()
         if row is None:
             await session.execute(text("SELECT 1"))
         elif row == FAILURE:

@@ -93,7 +93,9 @@ class WorkRules(Comparison):
     @precondition(lambda self: self.opened)
     def begin_stream(self, connection: str, then: str) -> None:
         async def stream_it() -> None:
-            result = await (await self.session(connection)).stream(text("SELECT generate_series(1, 500)"))
+            session = await self.session(connection)
+            await session.flush()
+            result = await session.stream(text("SELECT generate_series(1, 500)"))
             await result.fetchone()
             transaction = self.transaction(connection)
             assert transaction is not None
