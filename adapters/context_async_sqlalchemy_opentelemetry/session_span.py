@@ -153,9 +153,10 @@ class SessionSpan:
 
     def _add_failed_acquire(self, below: Context, failure: FailedCheckout) -> None:
         span = self._start_acquire(below, failure.asked_at, self._pool_attributes)
-        self._record(span, failure.error, failure.ended_at)
-        kind = error_type(failure.error) if failure.failure == "error" else failure.failure
-        _fail(span, kind, message(failure.error))
+        error = failure.error
+        if error is not None:
+            self._record(span, error, failure.ended_at)
+            _fail(span, error_type(error) if failure.failure == "error" else failure.failure, message(error))
         span.end(failure.ended_at + self._offset)
 
     def _add_checkout(self, span: Span, below: Context, checkout: Checkout) -> None:

@@ -122,10 +122,13 @@ class OpenContextRecord(ContextRecord):
             notify(self._listeners.retried, FailedAttempt(self.failed_pool, self, sqlstate, attempt, error))
 
     def commit_failed(self, error: BaseException) -> None:
-        """Record that the last commit has raised; a cancellation during a successful COMMIT is no failure."""
-        if isinstance(error, Exception) or self.last_transaction != "commit":
+        """Record that the commit at the end has raised; a cancellation is no failure unless a failure is its cause."""
+        failure = error if isinstance(error, Exception) else error.__cause__
+        if failure is not None:
             self.outcome = "failed"
-            self.error = error
+            self.error = failure
+        elif self.last_transaction != "commit":
+            self.outcome = "rollback"
 
     def end(self) -> None:
         """Complete the record, forget the context and its request, and tell the observers."""
@@ -154,6 +157,18 @@ class OpenContextRecord(ContextRecord):
                 log_failure(tell, error)
         if self.keeps_history and listeners.kept_context_ended:
             notify(listeners.kept_context_ended, self)
+        self._forget_errors()
+
+    def _forget_errors(self) -> None:
+        """Drop the exceptions, because each keeps its frames alive, and with them the request and its session."""
+        self.error = None
+        if self._history is not None:
+            for failed in self._history.failed_checkouts:
+                failed.error = None
+            for checkout in self._history.checkouts:
+                checkout.error = None
+                for transaction in checkout.transactions:
+                    transaction.error = None
 
     def _belong_to_request(self, around: Context | None) -> None:
         """Take the route of the nearest enclosing context that belongs to a request."""

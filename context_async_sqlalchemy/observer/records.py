@@ -159,7 +159,8 @@ class FailedCheckout:
     asked_at: int
     ended_at: int
     failure: WaitFailure
-    error: BaseException
+    error: BaseException | None
+    """None once the context has ended."""
 
     @property
     def route(self) -> str:
@@ -197,7 +198,8 @@ class ContextRecord:
     Attributes:
         ended_at: the instant at which the context's sessions were closed; 0 before.
         outcome: how the context ended.
-        error: the exception with which the end of the context has failed, or None.
+        error: the exception with which the end of the context has failed, or None. It is dropped once
+            ``context_ended`` was called, and so are the errors of the history: an exception keeps its frames alive.
         keeps_history: whether the record keeps its first ``HISTORY`` checkouts, failed checkouts and early releases.
             An observer that needs them sets this in ``context_began``.
 

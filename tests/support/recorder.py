@@ -24,8 +24,10 @@ class Recorder(Observer):
         self.invalidations = 0
         self.begun: list[ContextRecord] = []
         self.contexts: list[ContextRecord] = []
+        self.failed_contexts: list[ContextRecord] = []
         self.failures: list[FailedCheckout] = []
         self.checkouts: list[Checkout] = []
+        self.errors: list[str] = []
         self.early: list[EarlyRelease] = []
         self.nested: list[NestedCheckout] = []
         self.retries: list[FailedAttempt] = []
@@ -53,12 +55,18 @@ class Recorder(Observer):
 
     def context_ended(self, context: ContextRecord) -> None:
         self.contexts.append(context)
+        if context.error is not None:
+            self.failed_contexts.append(context)
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         self.failures.append(failure)
 
     def checkout_ended(self, checkout: Checkout) -> None:
         self.checkouts.append(checkout)
+        # A record forgets its exceptions once its context has ended.
+        for error in (checkout.error, *(transaction.error for transaction in checkout.transactions)):
+            if error is not None:
+                self.errors.append(str(error))
 
     def early_release_ended(self, release: EarlyRelease) -> None:
         self.early.append(release)
