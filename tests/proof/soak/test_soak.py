@@ -30,6 +30,8 @@ REQUESTS = 300
 SAMPLES = 3
 BATCH = 40
 TOLERANCE = 4
+# One failure has been seen to stay for a while under load. A failure that stayed with its request would be 24 of these.
+TOLERANCE_OF_TRACEBACKS = 100
 # asyncio's transport of a pooled connection keeps the contextvars of the request in which it was made, hence the ended
 # context.
 KEPT_BY_A_CONNECTION = {"contexts": 1}
@@ -54,11 +56,13 @@ async def _grown(serve: Serve, connection: DBConnect, **options: Any) -> dict[st
         assert in_use(connection) == 0
     assert {"200", "500"} <= load.statuses.keys()
     REPORT.suite(SUITE).count("requests", load.sent)
-    return {
-        name: after[name] - before[name]
-        for name in before
-        if after[name] - before[name] > TOLERANCE + CONNECTIONS * KEPT_BY_A_CONNECTION.get(name, 0)
-    }
+    return {name: after[name] - before[name] for name in before if after[name] - before[name] > _tolerance(name)}
+
+
+def _tolerance(name: str) -> int:
+    if name == "tracebacks":
+        return TOLERANCE_OF_TRACEBACKS
+    return TOLERANCE + CONNECTIONS * KEPT_BY_A_CONNECTION.get(name, 0)
 
 
 async def _least(load: Load, idle: int) -> dict[str, int]:
