@@ -6,13 +6,16 @@ alone run in a task that no cancellation reaches.
 """
 
 import asyncio
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from context_async_sqlalchemy._context.context import Context, Database, Work
-from context_async_sqlalchemy._context.context_session import sync_session_of
+from context_async_sqlalchemy._context.context_session import held_connections, sync_session_of
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback
+from context_async_sqlalchemy._failed_transactions import require_sound, suspects
 from context_async_sqlalchemy._runtime.shield import run_to_end
 from context_async_sqlalchemy.exceptions import CommitTimeoutError, FailedTransactionError, PartialCommitError
 
@@ -44,10 +47,13 @@ async def commit_sessions(context: Context, work: Work, before_commit: BeforeCom
         for _, session in work:
             if _has_changes(session):
                 await session.flush()
+            if suspects and sync_session_of(session) is not None:
+                await _require_sound(session)
     except BaseException:
         await run_to_end(rollback_sessions(context, work))
         raise
-    await run_to_end(_commit_each(context, work))
+    caller = asyncio.current_task()
+    await run_to_end(_commit_each(context, work, caller, 0 if caller is None else caller.cancelling()))
 
 
 def _has_changes(session: AsyncSession) -> bool:
@@ -56,7 +62,25 @@ def _has_changes(session: AsyncSession) -> bool:
     return sync_session is not None and not sync_session._is_clean()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-async def _commit_each(context: Context, work: Work) -> None:
+async def _require_sound(session: AsyncSession) -> None:
+    """Raise FailedTransactionError if a transaction of the session has failed.
+
+    The commit asks again, but there the caller's cancellations and time-outs would not reach the question.
+    """
+
+    def ask(_session: Session) -> None:
+        for connection, _ in held_connections(session):
+            if connection in suspects:
+                require_sound(connection)
+
+    await session.run_sync(ask)
+
+
+async def _commit_each(context: Context, work: Work, caller: asyncio.Task[Any] | None, cancellations: int) -> None:
+    if caller is not None and caller.cancelling() > cancellations:
+        # The caller was cancelled after it had handed the work over, and no COMMIT has been sent yet.
+        await rollback_sessions(context, work)
+        raise asyncio.CancelledError
     names = [database.name for database, _ in work]
     for position, (database, session) in enumerate(work):
         try:

@@ -1,5 +1,7 @@
 """PostgreSQL answers the COMMIT of a failed transaction by a ROLLBACK: that is an error, and told as a rollback."""
 
+import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
@@ -13,6 +15,7 @@ from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
 from tests.conformance.statements import run, write
 from tests.support.connections import in_use
 from tests.support.database import Database
+from tests.support.frozen import behind_proxy
 
 FAILING = "SELECT 1 / 0"
 
@@ -100,3 +103,28 @@ async def test_observers_are_told_of_a_rollback(connection: DBConnect) -> None:
     assert outcomes == ["rollback", "context failed"]
     assert not context.has_committed
     await lifecycle.shut_down()
+
+
+async def test_a_time_out_while_the_server_is_asked_is_a_rollback(database: Database) -> None:
+    async with behind_proxy(database.url) as (connection, proxy):
+        async with db_context():
+            await _write_and_swallow(connection)
+            proxy.freeze()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await commit_db_session(connection)
+            proxy.thaw()
+            await write(connection, "kept")
+        assert await database.notes() == ["kept"]
+
+
+async def test_many_engines_one_after_another_are_all_guarded(database: Database) -> None:
+    # The object of one engine may get the address of another that is gone.
+    for _ in range(20):
+        connection = DBConnect.from_url(database.url, pool_size=1)
+        with pytest.raises(FailedTransactionError):
+            async with db_context():
+                await _write_and_swallow(connection)
+        await connection.close()
+        del connection
+        gc.collect()
