@@ -15,7 +15,7 @@ def _wanted(name: str) -> list[Token]:
         # Other suites have tokens of their own, and the other scenarios have nothing to do then.
         return [Token.parse(replay)] if replay.startswith((f"{name}:", f"{name}~")) else []
     total = wanted_schedules() or _SCHEDULES
-    return [*tokens(_SEED, total * SHARES[name] // sum(SHARES.values()), [name])]
+    return [*tokens(_SEED, -(-total * SHARES[name] // sum(SHARES.values())), [name])]
 
 
 @pytest.mark.timeout(0)  # PROOF_SCHEDULES may ask for hours.
