@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from context_async_sqlalchemy._runtime.time_limit import TimeLimit
+
 CommitRule = Callable[[int], bool]
 BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
 AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
@@ -66,6 +68,7 @@ class Rules:
         self.after_commit = after_commit
         self.has_commit_hooks = before_commit is not None or after_commit is not None
         self.finish_timeout = finish_timeout
+        self.commit_limit = TimeLimit(finish_timeout)
         self.tracks_contexts = tracks_contexts
         self.live: set[Ending] = set()
         self.route_of = route_of

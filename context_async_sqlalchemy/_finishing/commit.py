@@ -95,16 +95,19 @@ async def _commit_each(context: Context, work: Work, caller: asyncio.Task[Any] |
 
 
 async def _commit(context: Context, database: Database, session: AsyncSession) -> None:
-    limit = asyncio.timeout(context.rules.finish_timeout)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - for the type checkers: this is a coroutine of a task
+    limit = context.rules.commit_limit
+    limit.enter(task)
     try:
-        async with limit:
-            await session.commit()
+        await session.commit()
     except BaseException as failure:
         if _may_have_taken_effect(failure):
             context.mark_committed()
-        if limit.expired():
+        if limit.leave(task):
             raise CommitTimeoutError(database.name, context.rules.finish_timeout) from failure
         raise
+    limit.leave(task)
     context.mark_committed()
 
 
