@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from context_async_sqlalchemy.adapter_kit import (
     Context,
-    Lifecycle,
+    Rules,
     current,
     finish,
     finish_by_status,
@@ -19,7 +19,7 @@ from context_async_sqlalchemy.adapter_kit import (
 from .request_context import RequestContext, find_request_context
 
 
-def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
+def db_context_middleware(rules: Rules) -> Middleware:
     """Return the middleware that opens a context for each request, and ends the context.
 
     aiohttp writes an ordinary response after all middlewares have returned. So a commit that fails here is a 500.
@@ -31,7 +31,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         if parent is not None and find_request_context(request, parent) is not None:
             # The middleware of a parent application has opened the request's context.
             return await handler(request)
-        context = RequestContext(lifecycle, parent, request)
+        context = RequestContext(rules, parent, request)
         # The variable is never reset, because aiohttp runs each request in a separate task. A task that outlives the
         # request finds the ended context, and gets an error that says so.
         current.set(context)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable
 
-from context_async_sqlalchemy.adapter_kit import Context, Lifecycle, Work, release_by_status, stand_ins
+from context_async_sqlalchemy.adapter_kit import Context, Rules, Work, release_by_status, stand_ins
 from context_async_sqlalchemy.observer import ReleaseCause
 
 from .protocol import Message, Scope, Send, has_length
@@ -16,7 +16,7 @@ class RequestContext(Context):
     """A context that commits or rolls back before its response begins, and before the end of a stream.
 
     Args:
-        lifecycle: the rules by which the context ends.
+        rules: the rules by which the context ends.
         scope: the request, which owns the context.
         send: sends a message to the server.
         parent: the open context of another request. Its handler has called this application in the same process.
@@ -31,8 +31,8 @@ class RequestContext(Context):
 
     __slots__ = ("_released_stand_ins", "_send", "failure", "is_released_inside", "is_started", "status")
 
-    def __init__(self, lifecycle: Lifecycle, scope: Scope, send: Send, parent: Context | None) -> None:
-        super().__init__(lifecycle, parent, scope)
+    def __init__(self, rules: Rules, scope: Scope, send: Send, parent: Context | None) -> None:
+        super().__init__(rules, parent, scope)
         self._send = send
         self.status = _NOT_ANSWERED
         self.is_started = False

@@ -17,7 +17,7 @@ from sanic import Request
 from sanic.exceptions import ServerError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from context_async_sqlalchemy.adapter_kit import Context, Database, Lifecycle, finish, release_by_status
+from context_async_sqlalchemy.adapter_kit import Context, Database, Rules, finish, release_by_status
 
 from .requests import AnyRequest, RequestTask, before_headers, headers_are_out, task_of
 
@@ -28,7 +28,7 @@ class RequestContext(Context):
     """A context that releases its connections before the headers of the response are sent.
 
     Args:
-        lifecycle: the rules by which the context ends.
+        rules: the rules by which the context ends.
         request: the request, which owns the context.
         task: the task that handles the request. If the context is still open when the task ends, it is rolled back.
 
@@ -36,8 +36,8 @@ class RequestContext(Context):
 
     __slots__ = ("_task",)
 
-    def __init__(self, lifecycle: Lifecycle, request: AnyRequest, task: RequestTask) -> None:
-        super().__init__(lifecycle, None, request)
+    def __init__(self, rules: Rules, request: AnyRequest, task: RequestTask) -> None:
+        super().__init__(rules, None, request)
         self._task: RequestTask | None = task
         task.add_done_callback(self._end_with_the_task)
 
@@ -75,17 +75,17 @@ class RequestContexts:
     """The contexts of one application's requests, each kept as long as its request exists.
 
     Args:
-        lifecycle: the rules by which the contexts end.
+        rules: the rules by which the contexts end.
 
     """
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         # A dict with weak references as keys is faster than a WeakKeyDictionary. Every request calls `get_or_end`.
         self._contexts: dict[ref[AnyRequest], Context] = {}
         self._forget: Callable[[ref[AnyRequest]], object] = self._contexts.pop
         # A task that outlives its request finds this context if the request has never used the database.
-        self._ended = Context(lifecycle)
+        self._ended = Context(rules)
         self._ended.end()
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class RequestContexts:
         context = self._contexts.get(ref(request))
         if context is None:
             task = task_of(request)
-            context = self._ended if task is None else RequestContext(self._lifecycle, request, task)
+            context = self._ended if task is None else RequestContext(self._rules, request, task)
             self._contexts[ref(request, self._forget)] = context
         return context
 

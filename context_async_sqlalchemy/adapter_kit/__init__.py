@@ -14,7 +14,7 @@ from context_async_sqlalchemy._context.current import (
     make_current,
     open_context,
 )
-from context_async_sqlalchemy._context.rules import BeforeCommitCallback
+from context_async_sqlalchemy._context.rules import BeforeCommitCallback, Rules
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
 
 from .lifecycle import Lifecycle, LifecycleOptions
@@ -28,6 +28,7 @@ __all__ = [
     "Database",
     "Lifecycle",
     "LifecycleOptions",
+    "Rules",
     "Work",
     "called_twice",
     "context_or_none",

@@ -25,7 +25,7 @@ DEFAULT_DRAIN_TIMEOUT = 15.0
 
 
 class LifecycleOptions(TypedDict, total=False):
-    """The options of every framework's ``setup_db``; :class:`Lifecycle` documents them."""
+    """The options of every framework's ``setup_db``; :func:`context_async_sqlalchemy.setup_db` documents them."""
 
     commit_on: CommitRule
     before_commit: BeforeCommitCallback | None
@@ -47,8 +47,8 @@ class Lifecycle(Rules):
             prevents the commit.
         after_commit: awaited with the session after each such commit. The data is committed by then: an
             exception does not take it back, it only becomes the request's error.
-        finish_timeout: seconds that a commit (hooks included) or a close may take before the connection is
-            invalidated.
+        finish_timeout: seconds that a COMMIT, a ROLLBACK or a close may take before the connection is invalidated.
+            It does not bound the wait for a connection, which ``pool_timeout`` bounds.
         drain_timeout: seconds that shutdown waits for open contexts before the engines are disposed of.
         observers: told what happens on the connections; None for those that installed packages offer, ``()`` for
             nobody: then SQLAlchemy is left as it is.
