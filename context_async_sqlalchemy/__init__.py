@@ -1,4 +1,4 @@
-"""Async SQLAlchemy sessions that belong to a request, a job or a message, and finish themselves correctly."""
+"""Async SQLAlchemy sessions for requests, jobs and messages, which the library commits or rolls back, and closes."""
 
 from typing import Any
 
