@@ -1,4 +1,4 @@
-"""Everything that is found by entry points: the frameworks' adapters, the observers, the published names."""
+"""Finds by entry points: the adapters of frameworks, the observers, and the published names."""
 
 import logging
 from collections.abc import Collection
@@ -15,19 +15,19 @@ PUBLISHED_NAMES = "context_async_sqlalchemy.published_names"
 
 
 def published_name(module: str, offered: Collection[str], name: str) -> Any:
-    """Load what a published name stands for: the body of a module's ``__getattr__``.
+    """Return the object of a published name. A module calls this in its ``__getattr__``.
 
     Args:
-        module: the module that is asked for the name.
-        offered: the names that it offers.
-        name: the name.
+        module: the name of the module.
+        offered: the names that the module offers.
+        name: the name of the object.
 
     Raises:
-        AttributeError: the module does not offer it, or no installed adapter has it.
-        ImportError: its adapter's framework is not installed.
+        AttributeError: the module does not offer the name, or no installed adapter has it.
+        ImportError: the framework of the adapter is not installed.
 
     """
-    # Python asks for other names too, at every import of a submodule.
+    # Checked first, because Python asks for other names too, at every import of a submodule.
     if name in offered:
         for entry in entry_points(group=PUBLISHED_NAMES, name=name):
             return entry.load()
@@ -35,7 +35,7 @@ def published_name(module: str, offered: Collection[str], name: str) -> Any:
 
 
 def adapter_for(app: object) -> EntryPoint:
-    """Return the entry point of the adapter for an application, found by the name of its framework's package.
+    """Return the entry point of an application's adapter, found by the package name of the framework.
 
     Raises:
         TypeError: no installed adapter knows the framework.
@@ -56,10 +56,10 @@ def adapter_for(app: object) -> EntryPoint:
 
 
 def installed_observers() -> tuple[Observer, ...]:
-    """Make the observers that installed packages offer by entry points, each a callable without arguments.
+    """Return the observers that installed packages offer. Each entry point names a callable without arguments.
 
-    The entry points of this distribution are there whether its extras are installed or not: one that cannot be
-    imported is left out.
+    An observer that cannot be imported is left out, because the entry points of this distribution exist even if its
+    extras are not installed.
     """
     observers: list[Observer] = []
     for entry in entry_points(group=OBSERVERS):
