@@ -1,4 +1,4 @@
-"""``setup_db``: finds the adapter for the application it is given, by entry points, as SQLAlchemy finds dialects."""
+"""``setup_db``, which finds the adapter for an application by entry points, as SQLAlchemy finds dialects."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,28 +30,30 @@ def setup_db(
     leak_stacks: bool = False,
     **framework_options: Any,
 ) -> None:
-    """Give every request of an application a database context; call it before the application starts.
+    """Give every request of an application a database context. Call it before the application starts.
 
     Args:
-        app: the application; its framework's adapter is found by the name of the framework's package.
-        connections: what the application connects to; disposed of when it stops, after the last request.
-        commit_on: given a response's status, whether it commits; by default those below 400.
-        before_commit: awaited with the session before each commit; an exception prevents the commit.
-        after_commit: awaited with the session after each commit, before the response is sent.
+        app: the application. The package name of its framework finds the adapter.
+        connections: the databases of the application. They are disposed of when the application stops, after the last
+            request.
+        commit_on: returns whether a response with a given status commits. The default commits below 400.
+        before_commit: awaited with each session before the first COMMIT. An exception prevents the commit.
+        after_commit: awaited with each session after the last COMMIT, before the response is sent.
         finish_timeout: seconds that a COMMIT, a ROLLBACK or a close may take before the connection is invalidated.
-        drain_timeout: seconds that shutdown waits for requests that are still finishing.
-        observers: told what happens on the connections, in place of those that installed extras bring
-            (``prometheus``, ``opentelemetry``); ``()`` for nobody.
-        leak_threshold: seconds that a connection may be held before a warning names its holder; None for never.
-        leak_stacks: let those warnings name where the connection was taken, too.
-        framework_options: what the framework's own ``setup_db`` takes beside (``metrics_path``; aiohttp and
-            Starlette: ``position``).
+            The ``after_commit`` hooks of one commit get as many seconds together.
+        drain_timeout: seconds that a shutdown waits for open contexts.
+        observers: the observers of the connections, instead of those that installed extras bring (``prometheus``,
+            ``opentelemetry``). ``()`` means no observers.
+        leak_threshold: seconds that a connection may be held before a warning names its holder. None never warns.
+        leak_stacks: also name in those warnings where the connection was checked out.
+        framework_options: further options of the framework's ``setup_db`` (``metrics_path``, and for aiohttp and
+            Starlette ``position``).
 
     Raises:
-        TypeError: no adapter fits the application, an element of ``connections`` is no DBConnect, or one of
-            ``observers`` no Observer.
+        TypeError: no adapter fits the application, an element of ``connections`` is not a DBConnect, or one of
+            ``observers`` is not an Observer.
         ValueError: a connection is given twice, or a time limit is not positive.
-        RuntimeError: the application has started already, or cannot be changed any more.
+        RuntimeError: the application has already started, or cannot be changed any more.
 
     """
     adapter_for(app).load()(
