@@ -1,4 +1,4 @@
-"""The published path of the ASGI middleware, which the ``asgi`` adapter has."""
+"""The published import path of the ASGI middleware. The ``asgi`` adapter defines the middleware."""
 
 from typing import Any
 
