@@ -1,4 +1,4 @@
-"""Commit or rollback of all sessions of the current context: for a middleware of one's own."""
+"""Functions that commit, roll back or close all sessions of the current context, for an application's middleware."""
 
 from ._context.current import current_context
 from ._context.rules import AfterCommitCallback, BeforeCommitCallback
@@ -18,10 +18,10 @@ __all__ = [
 
 
 def set_rollback(rollback: bool = True) -> None:  # noqa: FBT001, FBT002 - as Django's transaction.set_rollback
-    """Make the current context end in a rollback, whatever the response's status; explicit commits still commit.
+    """Make the current context end in a rollback, whatever the status is. Explicit commits still commit.
 
     Args:
-        rollback: False takes an earlier call back.
+        rollback: False undoes an earlier call.
 
     Raises:
         ContextNotInitiatedError: no context is open.
@@ -34,14 +34,15 @@ def set_rollback(rollback: bool = True) -> None:  # noqa: FBT001, FBT002 - as Dj
 
 
 async def auto_commit_by_status_code(status_code: int, before_commit: BeforeCommitCallback | None = None) -> None:
-    """Commit all sessions of the context if the status says so, else roll them back.
+    """Commit all sessions of the context if the status commits, otherwise roll them back.
 
     Args:
-        status_code: the HTTP status of the response; below 400 commits, unless ``commit_on`` says otherwise.
-        before_commit: awaited with each session before its commit.
+        status_code: the HTTP status of the response. A status below 400 commits unless ``commit_on`` replaces the rule.
+        before_commit: awaited with each session before the first COMMIT.
 
     Raises:
-        Exception: what the first failing commit raised; see ``PartialCommitError``.
+        Exception: a hook, a flush or the first COMMIT raised it. Everything is rolled back.
+        PartialCommitError: a later COMMIT failed.
 
     """
     if current_context().rules.commit_on(status_code):
@@ -51,13 +52,14 @@ async def auto_commit_by_status_code(status_code: int, before_commit: BeforeComm
 
 
 async def commit_all_sessions(before_commit: BeforeCommitCallback | None = None) -> None:
-    """Commit all sessions of the context, in the order of their first use; with ``set_rollback()``, roll back.
+    """Commit all sessions of the context in the order of their first use, or roll back after ``set_rollback()``.
 
     Args:
-        before_commit: awaited with each session before its commit.
+        before_commit: awaited with each session before the first COMMIT.
 
     Raises:
-        Exception: what the first failing commit raised; see ``PartialCommitError``.
+        Exception: a hook, a flush or the first COMMIT raised it. Everything is rolled back.
+        PartialCommitError: a later COMMIT failed.
 
     """
     context = current_context()
@@ -75,7 +77,7 @@ async def rollback_all_sessions() -> None:
 
 
 async def close_all_sessions() -> None:
-    """Close all sessions of the context, rolling back what is open; the context stays open."""
+    """Close all sessions of the context, which rolls back open transactions. The context stays open."""
     context = current_context()
     context.releasing = "close"
     try:
