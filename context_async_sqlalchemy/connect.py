@@ -1,4 +1,4 @@
-"""DBConnect: one database as the application sees it; its engine and session maker are made lazily, once."""
+"""``DBConnect``: one database of the application, with a lazily made engine and session maker."""
 
 import uuid
 from collections.abc import Callable, Coroutine, Generator
@@ -20,15 +20,15 @@ BeforeCreateSessionHandler = Callable[["DBConnect"], Coroutine[Any, Any, None]]
 
 
 class DBConnect:
-    """The engine and the session maker of one database, made at the first use.
+    """The engine and the session maker of one database. The first use makes both.
 
     Args:
-        engine_creator: given a host, returns the AsyncEngine for it.
-        session_maker_creator: given that engine, returns the session maker.
-        host: the host of the first engine; without one, call ``connect(host)`` before the first use.
-        before_create_session_handler: awaited with this object before each new session; it may check that
-            the host is alive, or the primary, and call ``change_host``.
-        name: what errors, metrics and spans call this connection; by default the address and the database
+        engine_creator: returns the AsyncEngine for a host.
+        session_maker_creator: returns the session maker for that engine.
+        host: the host of the first engine. Without a host, call ``connect(host)`` before the first use.
+        before_create_session_handler: awaited with this object before each new session. The handler may check that
+            the host is alive, or is the primary, and call ``change_host``.
+        name: the name of this connection in errors, metrics and spans. The default is the address and the database
             of the engine.
 
     Raises:
@@ -55,7 +55,7 @@ class DBConnect:
         self._before_create_session_handler = before_create_session_handler
         self._engine: AsyncEngine | None = None
         self._session_maker: async_sessionmaker[AsyncSession] | None = None
-        # Makes what contexts hand out; None where `create_session` has to be asked.
+        # Makes the sessions of contexts. It is None if `create_session` has to make them.
         self.make_context_session: Callable[[], AsyncSession] | None = None
         self._substitute: async_sessionmaker[AsyncSession] | None = None
         self._observations: list[Observation] = []
@@ -70,17 +70,17 @@ class DBConnect:
         before_create_session_handler: BeforeCreateSessionHandler | None = None,
         **engine_options: Any,
     ) -> Self:
-        """Make a connection from a URL, with sessions whose objects stay readable after a commit.
+        """Return a DBConnect for a URL, with sessions whose objects stay readable after a commit.
 
         Args:
-            url: a SQLAlchemy URL with an async driver. ``change_host`` replaces its host (``"host"`` or
+            url: a SQLAlchemy URL with an async driver. ``change_host`` replaces the host of the URL (``"host"`` or
                 ``"host:port"``) and keeps the rest.
-            name: see the class; by default the URL's address and database.
+            name: see the class. The default is the address and the database of the URL.
             before_create_session_handler: see the class.
             engine_options: passed to ``sqlalchemy.ext.asyncio.create_async_engine``.
 
         Raises:
-            ValueError: the URL's driver is not an async one.
+            ValueError: the driver of the URL is not an async driver.
 
         """
         parsed = make_url(url)
@@ -91,7 +91,7 @@ class DBConnect:
                 "postgresql+asyncpg://, postgresql+psycopg:// or sqlite+aiosqlite://"
             )
 
-        # A URL without a host (a file, a socket) is used as it is until a host is named.
+        # A URL without a host (a file, a socket) stays unchanged until `change_host` or `connect` names a host.
         own_host = _address(parsed) or "(the URL's own)"
 
         def make_engine(host: str) -> AsyncEngine:
@@ -107,7 +107,7 @@ class DBConnect:
 
     @property
     def name(self) -> str:
-        """The name given, else the address and database of the engine, else the host."""
+        """The given name, or else the address and the database of the engine, or else the host."""
         if self._name is not None:
             return self._name
         if self._engine is None:
@@ -117,11 +117,11 @@ class DBConnect:
 
     @property
     def engine(self) -> AsyncEngine | None:
-        """The engine in use, or None before the first use and after ``close``."""
+        """The current engine, or None before the first use and after ``close``."""
         return self._engine
 
     async def connect(self, host: str) -> None:
-        """Make the engine for a host now, in place of the one in use.
+        """Make the engine for a host now. It replaces the current engine.
 
         Raises:
             ValueError: the host is empty.
@@ -130,10 +130,10 @@ class DBConnect:
         await self._switch(_required(host))
 
     async def change_host(self, host: str) -> None:
-        """Use another host from now on; nothing happens if it is in use already.
+        """Use another host from now on. If the host is the current host, nothing happens.
 
-        Sessions in flight finish on the old engine; each of its connections is closed as it comes back. Those that
-        are idle are closed before this returns; an old host that answers no more is given two seconds.
+        Sessions in flight finish on the old engine, and each of its connections is closed when it is returned. Idle
+        connections are closed before this method returns. An old host that no longer answers gets two seconds.
 
         Raises:
             ValueError: the host is empty.
@@ -143,7 +143,7 @@ class DBConnect:
             await self._switch(host)
 
     async def create_session(self) -> AsyncSession:
-        """Make a new session, which holds no connection before its first statement."""
+        """Return a new session, which holds no connection before its first statement."""
         make = self.make_context_session
         if make is None:
             make = context_session_maker(await self.session_maker())
@@ -152,10 +152,10 @@ class DBConnect:
         return make()
 
     async def session_maker(self) -> async_sessionmaker[AsyncSession]:
-        """Return the session maker, made now if there is none.
+        """Return the session maker. The first use makes it.
 
         Raises:
-            ValueError: no host is known.
+            ValueError: no host was given.
 
         """
         if self._before_create_session_handler is not None:
@@ -165,7 +165,7 @@ class DBConnect:
         return self._session_maker or self._connect(self.host)
 
     async def close(self) -> None:
-        """Dispose of the engine; a later use makes a new one."""
+        """Dispose of the engine. A later use makes a new engine."""
         engine, self._engine = self._engine, None
         self._session_maker = self.make_context_session = None
         probe, self._probe = self._probe, None
@@ -177,26 +177,26 @@ class DBConnect:
                 probe.remove()
 
     def observe(self, observation: Observation) -> None:
-        """Tell an application's observers about every engine that is, or will be, made here."""
+        """Notify the observers of an application of the events of every engine of this object, current or later."""
         if observation not in self._observations:
             self._observations.append(observation)
             self._renew_probe()
 
     def observe_no_more(self, observation: Observation) -> None:
-        """Take an ``observe`` back."""
+        """Undo an ``observe``."""
         if observation in self._observations:
             self._observations.remove(observation)
             self._renew_probe()
 
     def makes_sessions_like(self, session: AsyncSession) -> bool:
-        """Tell whether a new session would be the same as this one: no handler to ask, no other engine."""
+        """Return whether a new session would equal this one: the engine is the same, and there is no handler."""
         return self._before_create_session_handler is None and (
             self._substitute is not None or session.bind is self._engine
         )
 
     @contextmanager
     def substitute_session_maker(self, maker: async_sessionmaker[AsyncSession]) -> Generator[None]:
-        """Make sessions by another maker during the block, whatever task they are made in: for tests."""
+        """Make all sessions by another maker during the block, in every task. This is for tests."""
         previous, self._substitute = self._substitute, maker
         self.make_context_session = None
         try:
@@ -206,7 +206,7 @@ class DBConnect:
             self.make_context_session = None
 
     def _connect(self, host: str | None) -> async_sessionmaker[AsyncSession]:
-        # No await between the look and the making: of two tasks that race for the first use, one makes it.
+        # This is no coroutine, so that two tasks that race for the first use make one engine.
         if host is None:
             raise ValueError(
                 f"host is not set for connection {self.name!r}: pass DBConnect(..., host=...), or await connect(host) "
@@ -258,7 +258,7 @@ def _address(url: URL) -> str:
 
 
 def _with_host(url: URL, address: str) -> URL:
-    """Replace host and port; ``host``, ``host:port`` and ``[v6]:port`` are understood."""
+    """Return a URL with another host and port, given ``host``, ``host:port`` or ``[v6]:port``."""
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit() or (":" in host and not host.startswith("[")):
         return url.set(host=address)
