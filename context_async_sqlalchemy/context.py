@@ -1,4 +1,4 @@
-"""A context opened by hand: for a middleware, a worker loop or a test of one's own."""
+"""Functions that open and end a context by hand, for an application's own middleware, worker loop or test."""
 
 from contextvars import Token
 
@@ -26,16 +26,16 @@ __all__ = [
 
 
 def init_db_session_ctx(force: bool = False) -> Token[Context | None]:  # noqa: FBT001, FBT002 - published signature
-    """Open a context: for a middleware of one's own.
+    """Open a context and return the token that ends it.
 
     Args:
-        force: open a nested one where a context is open already.
+        force: open a nested context if a context is already open.
 
     Returns:
         The token for :func:`reset_db_session_ctx`.
 
     Raises:
-        ContextAlreadyInitiatedError: a context is open, and ``force`` is not set.
+        ContextAlreadyInitiatedError: a context is open, and ``force`` is false.
 
     """
     if not force and is_context_initiated():
@@ -44,7 +44,7 @@ def init_db_session_ctx(force: bool = False) -> Token[Context | None]:  # noqa: 
 
 
 def is_context_initiated() -> bool:
-    """Tell whether a context is open here; one that has ended does not count."""
+    """Return whether a context is open here. A context that has ended does not count."""
     context = context_or_none()
     return context is not None and context.is_open
 
@@ -53,11 +53,11 @@ async def reset_db_session_ctx(
     token: Token[Context | None],
     with_close: bool = True,  # noqa: FBT001, FBT002 - published signature
 ) -> None:
-    """Leave the context that ``init_db_session_ctx`` opened.
+    """End the context that ``init_db_session_ctx`` opened, and make the previous context current again.
 
     Args:
-        token: what ``init_db_session_ctx`` returned. It may be used from another task than it was made in.
-        with_close: also close the sessions, rolling back what was not committed.
+        token: the result of ``init_db_session_ctx``. Any task may use it.
+        with_close: close the sessions too, which rolls back transactions that are still open.
 
     """
     context = current.get()
@@ -72,7 +72,7 @@ async def reset_db_session_ctx(
 
 
 def get_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
-    """Return the session that the context has for a connection, or None.
+    """Return the context's session for a database, or None.
 
     Raises:
         ContextNotInitiatedError: no context is open.
@@ -83,7 +83,7 @@ def get_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
 
 
 def put_db_session_to_context(connection: DBConnect, session: AsyncSession) -> None:
-    """Give the context a session for a connection; the context finishes it.
+    """Add a session to the context. The end of the context commits or rolls back the session, and closes it.
 
     Raises:
         ContextNotInitiatedError: no context is open.
@@ -94,10 +94,10 @@ def put_db_session_to_context(connection: DBConnect, session: AsyncSession) -> N
 
 
 def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
-    """Take the session of a connection out of the context; the caller finishes it.
+    """Remove a database's session from the context and return it. The caller commits or rolls back, and closes it.
 
     Returns:
-        The session, or None if there is none, or no context.
+        The session, or None if the context has no session for the database, or if there is no context.
 
     """
     context = context_or_none()
