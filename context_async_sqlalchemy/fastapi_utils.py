@@ -1,4 +1,4 @@
-"""The published path of the functions for FastAPI, which the ``asgi`` adapter has."""
+"""The published import path of the functions for FastAPI. The ``asgi`` adapter defines the functions."""
 
 from typing import Any
 
