@@ -1,4 +1,4 @@
-"""What handlers call: the session of the current context, its early end, and sessions outside of any context."""
+"""The functions for handlers: the session of the current context, its early end, and sessions without a context."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,17 +17,17 @@ CurrentTransaction = Literal["commit", "rollback", "append", "raise"]
 
 
 async def db_session(connect: DBConnect) -> AsyncSession:
-    """Return the session of the current context for a connection: the same one for every caller.
+    """Return the current context's session for a database. Every caller gets the same session.
 
-    It takes no database connection before its first statement, and is committed or rolled back, and closed,
-    when the context ends.
+    The session checks out no connection before its first statement. The end of the context commits or rolls back the
+    session, and closes it.
 
     Args:
         connect: the database.
 
     Raises:
         ContextNotInitiatedError: no context is open here.
-        ContextClosedError: the context has ended; this code outlived its request.
+        ContextClosedError: the context has ended, because this code outlived its request.
 
     Example::
 
@@ -43,8 +43,8 @@ async def db_session(connect: DBConnect) -> AsyncSession:
         return session
     make = connect.make_context_session
     if make is None:
-        # This may await. If another task is quicker, this one's session is dropped: it has not run a statement, so it
-        # holds nothing. If the context ends meanwhile, it is said.
+        # The creation may await. If another task adds its session meanwhile, the new session is dropped. It has run no
+        # statement, so it holds no connection. If the context ends meanwhile, `put_if_absent` raises.
         return context.put_if_absent(connect, await connect.create_session())
     session = make()
     context.put(connect, session)
@@ -55,15 +55,17 @@ async def db_session(connect: DBConnect) -> AsyncSession:
 async def atomic_db_session(
     connect: DBConnect, current_transaction: CurrentTransaction = "commit"
 ) -> AsyncGenerator[AsyncSession]:
-    """Run a block in a transaction of its own on the context's session: committed at its end, or rolled back.
+    """Give a block the context's session in a transaction that the end of the block commits.
+
+    An exception of the block rolls the transaction back.
 
     Args:
         connect: the database.
-        current_transaction: what happens to a transaction that is open already: ``"commit"`` it,
-            ``"rollback"``, ``"append"`` the block to it and commit both, or ``"raise"``.
+        current_transaction: the way to treat a transaction that is already open. ``"commit"`` and ``"rollback"`` end
+            it before the block. ``"append"`` adds the block to it and commits both. ``"raise"`` refuses it.
 
     Raises:
-        ValueError: ``current_transaction`` is none of these.
+        ValueError: ``current_transaction`` has another value.
         sqlalchemy.exc.InvalidRequestError: a transaction is open, and ``current_transaction="raise"``.
 
     """
@@ -91,13 +93,13 @@ async def atomic_db_session(
 
 
 async def commit_db_session(connect: DBConnect) -> None:
-    """Commit the context's session now, which gives its database connection back to the pool.
+    """Commit the context's session now, which returns its connection to the pool.
 
-    The session stays usable: its next statement begins a new transaction. Once begun, the COMMIT runs to its
-    end even if the caller is cancelled.
+    The session stays usable, and its next statement begins a new transaction. A COMMIT that has begun runs to its end
+    even if the caller is cancelled.
 
     Raises:
-        Exception: what the commit raised; the session is rolled back then.
+        Exception: a hook, a flush or the COMMIT raised it. The session is rolled back.
 
     """
     session = current_context().session(connect)
@@ -106,17 +108,17 @@ async def commit_db_session(connect: DBConnect) -> None:
 
 
 async def rollback_db_session(connect: DBConnect) -> None:
-    """Roll the context's session back now, which gives its database connection back to the pool."""
+    """Roll the context's session back now, which returns its connection to the pool."""
     session = current_context().session(connect)
     if session is not None and session.in_transaction():
         await run_to_end(rollback_sessions(current_context(), [(connect, session)]))
 
 
 async def close_db_session(connect: DBConnect) -> None:
-    """Roll back what is open, give the database connection back and forget the loaded objects.
+    """Close the context's session now: roll it back, return its connection, forget the loaded objects.
 
-    ``db_session`` gives the same session afterwards, empty; or a new one where the connection has changed its
-    host or has a ``before_create_session_handler`` to ask.
+    Afterwards ``db_session`` returns the same session, without objects. It returns a new session if the ``DBConnect``
+    has changed its host, or has a ``before_create_session_handler``.
     """
     context = current_context()
     session = context.session(connect)
@@ -134,7 +136,7 @@ async def close_db_session(connect: DBConnect) -> None:
 
 @asynccontextmanager
 async def new_non_ctx_session(connect: DBConnect) -> AsyncGenerator[AsyncSession]:
-    """Open a new session outside of any context; it is closed at the end of the block, nothing is committed."""
+    """Give a block a new session outside of any context. The end of the block closes it, and commits nothing."""
     maker = await connect.session_maker()
     async with maker() as session:
         yield session
@@ -142,6 +144,6 @@ async def new_non_ctx_session(connect: DBConnect) -> AsyncGenerator[AsyncSession
 
 @asynccontextmanager
 async def new_non_ctx_atomic_session(connect: DBConnect) -> AsyncGenerator[AsyncSession]:
-    """Open a new session outside of any context, in a transaction that the end of the block commits."""
+    """Give a block a new session outside of any context, in a transaction that the end of the block commits."""
     async with new_non_ctx_session(connect) as session, session.begin():
         yield session
