@@ -1,4 +1,4 @@
-"""The published path of the functions for Starlette, which the ``asgi`` adapter has."""
+"""The published import path of the names for Starlette. The ``asgi`` adapter defines the names."""
 
 from typing import Any
 
