@@ -1,1 +1,1 @@
-"""A unit of work: its sessions, its rules, and which one is current."""
+"""A unit of work: its sessions, its rules, and how the current context is found."""
