@@ -1,6 +1,6 @@
-"""The AsyncSession that a context hands out: SQLAlchemy's own, which keeps what it commits in and what it streams.
+"""The AsyncSession subclass of contexts, which reuses greenlets for commits and follows its open streams.
 
-Nothing here costs a statement anything: what a fault needs is looked up when there is one.
+Statements cost nothing extra. Error handling looks up the connections of a session only after a failure.
 """
 
 from functools import cache
@@ -19,11 +19,11 @@ from .streams import Streams
 
 
 def _is_sqlalchemys(commit: object) -> bool:
-    """Whether a commit does what ``ContextSession.commit`` does in its place, and nothing else.
+    """Return whether ``ContextSession.commit`` may replace this function, because both do the same.
 
-    Not where a tracer or a test has replaced it, nor in a SQLAlchemy that makes more of it than 2.0 and 2.1 do.
+    A tracer or a test may have replaced the function. A later SQLAlchemy may do more in it than 2.0 and 2.1 do.
     """
-    # A proxy (wrapt's) passes for a function in everything but its type.
+    # The type is compared exactly, because a proxy (wrapt's) looks like a function otherwise.
     return type(commit) is FunctionType and commit.__code__.co_names == ("greenlet_spawn", "sync_session", "commit")
 
 
@@ -31,20 +31,20 @@ _COMMIT = AsyncSession.commit if _is_sqlalchemys(AsyncSession.commit) else None
 
 
 class ContextSession(AsyncSession):
-    """An AsyncSession that knows whether a server-side cursor of it is being read."""
+    """An AsyncSession that knows whether one of its server-side cursors is being read."""
 
     _streams: Streams | None = None
 
     async def commit(self) -> None:
-        """Commit as SQLAlchemy does, in a greenlet that was kept."""
+        """Commit as SQLAlchemy does, in a reused greenlet. See docs/decisions/0005."""
         if AsyncSession.commit is _COMMIT:
             await run_in_kept_greenlet(self.sync_session.commit)
         else:
-            # It may have been replaced since.
+            # A tracer or a test has replaced the method after the import of this module.
             await super().commit()
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """Execute and stream as SQLAlchemy does, and follow the result (``stream_scalars`` calls this)."""
+        """Execute and stream as SQLAlchemy does, and follow the result. ``stream_scalars`` calls this too."""
         result = await super().stream(*args, **kwargs)
         if self._streams is None:
             self._streams = Streams()
@@ -52,7 +52,7 @@ class ContextSession(AsyncSession):
 
     @property
     def is_streaming(self) -> bool:
-        """Whether a server-side cursor is being read: a commit would destroy it under its reader."""
+        """Whether a server-side cursor is being read, which a commit would destroy under its reader."""
         return self._streams is not None and self._streams.are_read_in(self.sync_session.get_transaction())
 
 
@@ -70,8 +70,8 @@ def context_session_maker(maker: async_sessionmaker[AsyncSession]) -> async_sess
     """Return a maker of :class:`ContextSession` that follows the application's own maker.
 
     Args:
-        maker: the application's maker; its ``class_`` is subclassed, its options are shared, also those that
-            ``configure`` changes later. A stand-in of another type is returned as it is.
+        maker: the application's maker. The sessions derive from its ``class_``. Its options are shared, so that later
+            changes by ``configure`` take effect. A maker of another type, such as a mock, is returned unchanged.
 
     """
     if type(maker) is not async_sessionmaker:
@@ -82,31 +82,33 @@ def context_session_maker(maker: async_sessionmaker[AsyncSession]) -> async_sess
 
 
 def sync_session_of(session: AsyncSession) -> Session | None:
-    """Return the Session behind an AsyncSession, or None for a stand-in (a mock) that has none."""
+    """Return the Session behind an AsyncSession, or None for a mock. See docs/decisions/0009."""
     sync_session = getattr(session, "sync_session", None)
     return sync_session if isinstance(sync_session, Session) else None
 
 
 def refuse_statements(session: AsyncSession) -> None:
-    """Make a session of an ended context raise ContextClosedError before it takes a connection.
+    """Make a session of an ended context raise ContextClosedError before it checks out a connection.
 
     A session that the application made itself, and put into the context, is left alone.
     """
     if isinstance(session, ContextSession):
-        # SQLAlchemy asks for the bind before it asks the pool. On the instance: a session in use pays nothing.
+        # SQLAlchemy asks for the bind before it asks the pool. The method is replaced on the instance, so that open
+        # sessions cost nothing extra.
         session.sync_session.get_bind = refuse  # type: ignore[method-assign]
 
 
 def refuse(*_args: Any, **_kwargs: Any) -> Any:
-    """Raise ContextClosedError: the ``get_bind`` of a session whose context has ended."""
+    """Raise ContextClosedError. This is the ``get_bind`` of a session whose context has ended."""
     raise ContextClosedError
 
 
 def held_connections(session: AsyncSession) -> list[tuple[Connection, Transaction]]:
-    """Return the connections that a session's transaction holds, with what it has begun there.
+    """Return the connections that a session's transaction holds, each with its transaction.
 
-    SQLAlchemy has no public way to do so: ``Session.connection()`` would take one where there is none, and an
-    ``after_begin`` event costs every transaction about 1 %. Only a session that is rolled back is asked.
+    SQLAlchemy has no public way to find them. ``Session.connection()`` would check out a connection if the session
+    holds none, and an ``after_begin`` listener would slow every transaction (see docs/decisions/0013). This function
+    is called only for sessions that are rolled back or closed.
     """
     sync_session = sync_session_of(session)
     transaction = sync_session.get_transaction() if sync_session is not None else None
@@ -117,7 +119,7 @@ def held_connections(session: AsyncSession) -> list[tuple[Connection, Transactio
 
 
 def give_back_what_comes_late(session: AsyncSession) -> None:
-    """Return a connection at once that a left-over task of an ended context is still waiting for."""
+    """Return a connection immediately that a remaining task of an ended context still waits for."""
     sync_session = sync_session_of(session)
     if sync_session is not None:
         event.listen(sync_session, "after_begin", _give_back)
