@@ -27,20 +27,21 @@ def context_or_none() -> Context | None:
 
 
 def find_contexts_by(finder: ContextFinder) -> None:
-    """Ask a function for the context where no other is current: for a framework that knows the current request itself.
+    """Register a function that finds the context of the framework's current request.
 
-    So the context of a request can be made at its first use, and one task can serve many requests.
+    The library calls the function if no context is current. This lets a framework open the context of a request at its
+    first use, and serve many requests in one task.
 
     Args:
-        finder: returns the context, open or ended, of the framework's current request, or None if there is none.
-            Registering it again changes nothing.
+        finder: returns the context, open or ended, of the framework's current request. It returns None outside of
+            requests. A second registration changes nothing.
 
     """
     if finder not in _finders:
         _finders.append(finder)
 
 
-# Contexts that the application opens and ends itself are not waited for at a shutdown.
+# A shutdown does not wait for contexts that the application opens and ends itself.
 _own_contexts = Rules(tracks_contexts=False)
 
 
@@ -48,7 +49,7 @@ def current_context() -> Context:
     """Return the current context, open or ended.
 
     Raises:
-        ContextNotInitiatedError: there is none.
+        ContextNotInitiatedError: no context is current.
 
     """
     context = context_or_none()
@@ -58,7 +59,10 @@ def current_context() -> Context:
 
 
 def make_current(context: Context) -> Token[Context | None]:
-    """Make a context the current one, for good in a task whose only work it is; return a token to leave it."""
+    """Make a context the current one, and return a token for ``leave_context``.
+
+    A task that works for one context only need not leave the context.
+    """
     return current.set(context)
 
 
@@ -66,7 +70,7 @@ def open_context(rules: Rules | None = None) -> tuple[Context, Token[Context | N
     """Open a context and make it the current one.
 
     Args:
-        rules: how it ends; by default as the current context would.
+        rules: the rules by which the context ends. The default is the rules of the current context.
 
     Returns:
         The context, and the token by which ``leave_context`` makes the previous one current again.
@@ -80,6 +84,6 @@ def open_context(rules: Rules | None = None) -> tuple[Context, Token[Context | N
 
 
 def leave_context(token: Token[Context | None]) -> None:
-    """Make the previous context current again; unlike ``ContextVar.reset`` this works from any task, repeatedly."""
+    """Make the previous context current again. Unlike ``ContextVar.reset``, this works in any task, and repeatedly."""
     previous = token.old_value
     current.set(None if previous is Token.MISSING else previous)
