@@ -12,23 +12,23 @@ CommitRule = Callable[[int], bool]
 BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
 AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
 RouteOf = Callable[[Any], str]
-"""Given a framework's request, return its route as ``adapter_kit.route_name`` makes it."""
+"""Returns the route of a framework's request, as ``adapter_kit.route_name`` makes it."""
 
 DEFAULT_FINISH_TIMEOUT = 10.0
 _FIRST_ERROR_STATUS = 400
 
 
 def commits_below_400(status: int) -> bool:
-    """Return whether a response with this HTTP status commits: the rule unless ``commit_on`` replaces it."""
+    """Return whether a response with this HTTP status commits. ``commit_on`` may replace this rule."""
     return status < _FIRST_ERROR_STATUS
 
 
 class Ending(Protocol):
-    """A context, as a shutdown sees it: it waits for the context's end."""
+    """A context, as far as a shutdown needs it to wait for its end."""
 
     @property
     def closed(self) -> asyncio.Future[None]:
-        """Done once the context has ended."""
+        """A future that is done once the context has ended."""
         ...
 
 
@@ -36,15 +36,16 @@ class Rules:
     """The rules by which contexts end, and the contexts that are open under them.
 
     Args:
-        commit_on: given a status, whether it commits.
-        before_commit: awaited with the session before each commit that the library makes; an exception
+        commit_on: returns whether a given status commits.
+        before_commit: awaited with each session before the first COMMIT, whenever the library commits. An exception
             prevents the commit.
-        after_commit: awaited with the session after each such commit. The data is committed by then: an
-            exception does not take it back, it only becomes the request's error.
+        after_commit: awaited with each session after the last COMMIT. An exception becomes the error of the request,
+            and the data stays committed.
         finish_timeout: seconds that a COMMIT, a ROLLBACK or a close may take before the connection is invalidated.
-            It does not bound the wait for a connection, which ``pool_timeout`` bounds.
+            The ``after_commit`` hooks of one commit get as many seconds together. The wait for a connection is
+            bounded by ``pool_timeout`` instead.
         tracks_contexts: keep the open contexts in ``live``, so that a shutdown can wait for them.
-        route_of: given the request that a context was opened for, its route: the adapter's, not the user's.
+        route_of: returns the route of the request that a context was opened for. The adapter sets it.
 
     Raises:
         ValueError: the time limit is not positive.
