@@ -1,7 +1,7 @@
-"""The results of ``session.stream()`` of one session: which of them are still being read.
+"""Knows which results of ``session.stream()`` of one session are still being read.
 
-A stream that was given up is one that nobody refers to any more, so it is followed by a weak reference. SQLAlchemy's
-results take none, therefore a stream is a subclass of :class:`AsyncResult` that does, and so are its views.
+If the application no longer refers to a stream, the stream is abandoned. So streams are followed by weak references.
+SQLAlchemy's results do not support weak references. Therefore a stream is a subclass of :class:`AsyncResult` that does.
 """
 
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ class Streams:
         self._transactions: WeakKeyDictionary[Stream, ref[SessionTransaction]] = WeakKeyDictionary()
 
     def follow(self, result: AsyncResult[Any], transaction: SessionTransaction | None) -> AsyncResult[Any]:
-        """Return a result like the given one that is followed until it is given up, or its transaction ends."""
+        """Return a result like the given result that is followed until it is abandoned, or its transaction ends."""
         stream = Stream(result._real_result)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - an AsyncResult has nothing else
         if transaction is not None:
             self._transactions[stream] = ref(transaction)
@@ -27,28 +27,28 @@ class Streams:
     def are_read_in(self, transaction: SessionTransaction | None) -> bool:
         """Return whether a server-side cursor of a transaction is still being read.
 
-        A stream that was read to its end, was given up, or lost its cursor with its transaction does not count.
+        A stream does not count if it was read to its end, was abandoned, or lost its cursor with its transaction.
         """
         return transaction is not None and any(
-            # `closed` does not tell a result that was read to its end; on all Result classes `_soft_closed` does.
+            # Not `closed`, because it stays False for a result that was read to its end.
             of() is transaction and not stream._soft_closed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             for stream, of in self._transactions.items()
         )
 
 
 class Stream(AsyncResult[Any]):
-    """An AsyncResult that takes weak references."""
+    """An AsyncResult that supports weak references."""
 
     __slots__ = ("__weakref__",)
 
     def scalars(self, index: Any = 0) -> AsyncScalarResult[Any]:
-        """Return the scalars as SQLAlchemy does; they keep the stream alive."""
+        """Return the scalars as SQLAlchemy does. The scalars keep the stream alive."""
         scalars = _like(super().scalars(index), _StreamScalars)
         scalars.stream = self
         return scalars
 
     def mappings(self) -> AsyncMappingResult:
-        """Return the mappings as SQLAlchemy does; they keep the stream alive."""
+        """Return the mappings as SQLAlchemy does. The mappings keep the stream alive."""
         mappings = _like(super().mappings(), _StreamMappings)
         mappings.stream = self
         return mappings
@@ -70,7 +70,7 @@ W = TypeVar("W", _StreamScalars, _StreamMappings)
 def _like(view: AsyncScalarResult[Any] | AsyncMappingResult, derived: type[W]) -> W:
     """Return an object of a derived class that has the attributes of a view.
 
-    Not made by the constructor, because its arguments differ between SQLAlchemy 2.0 and 2.1.
+    The constructor is not called, because its arguments differ between SQLAlchemy 2.0 and 2.1.
     """
     copy = derived.__new__(derived)
     for base in type(view).__mro__:
