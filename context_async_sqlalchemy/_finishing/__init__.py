@@ -1,1 +1,1 @@
-"""How a unit of work ends: flush, commit or roll back, close."""
+"""The end of a unit of work: flush, commit or roll back, close."""
