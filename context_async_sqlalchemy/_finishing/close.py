@@ -1,4 +1,4 @@
-"""Rolls sessions back and closes them, bounded in time. A session that cannot be ended loses its connections."""
+"""Rolls sessions back and closes them, bounded in time. If that fails, a session's connections are invalidated."""
 
 import asyncio
 import logging
@@ -21,12 +21,12 @@ Held = list[tuple[Connection, Transaction]]
 
 
 async def rollback_sessions(context: Context, work: Iterable[Entry]) -> None:
-    """Roll sessions back. A session that cannot be rolled back loses its connections, and a log says so."""
+    """Roll sessions back. If a rollback fails, the session's connections are invalidated, and the log says so."""
     await _end_transactions(context, work, _roll_back)
 
 
 async def close_sessions(context: Context, work: Iterable[Entry]) -> None:
-    """Close sessions and roll their transactions back. A session that cannot be closed loses its connections."""
+    """Close sessions, which rolls their transactions back. If that fails, the connections are invalidated."""
     await _end_transactions(context, work, _close)
 
 
@@ -54,17 +54,17 @@ async def _close(session: AsyncSession, _held: Held) -> None:
 
 async def _roll_back(session: AsyncSession, held: Held) -> None:
     if held:
-        # First on the server: Session.rollback() returns a connection to its pool also when the ROLLBACK has failed,
-        # with another task's statement still running on it.
+        # First on the server, because Session.rollback() returns a connection to its pool even if the ROLLBACK has
+        # failed. A statement of another task may still run on the connection.
         await session.run_sync(lambda _: _roll_back_on_the_server(held))
     await session.rollback()
 
 
 def _roll_back_on_the_server(held: Held) -> None:
     for connection, transaction in held:
-        # Not a transaction that is nested in somebody else's, and not beneath an open SAVEPOINT, which
-        # Session.rollback() rolls back first. By the dialect, because Transaction.rollback() would make
-        # Session.rollback() warn.
+        # A transaction that is nested in the application's own is left to the application. Beneath an open SAVEPOINT,
+        # Session.rollback() rolls the SAVEPOINT back first. The dialect rolls back, because Transaction.rollback()
+        # would make Session.rollback() warn.
         if (
             type(transaction) is RootTransaction
             and transaction.is_active
@@ -82,11 +82,11 @@ def _roll_back_on_the_server(held: Held) -> None:
 
 
 async def roll_back_after(failure: BaseException, context: Context, work: Work) -> None:
-    """Roll a session back whose commit has failed, and those that follow it.
+    """Roll back a session whose commit has failed, and all later sessions.
 
-    SQLAlchemy treats the transaction as ended after a failed commit. On SQLite it is still open: ``close()`` would
-    return the connection with it, so it is rolled back. If the driver has refused to work (an InterfaceError), another
-    task may be using the connection, so that it is invalidated.
+    SQLAlchemy treats a transaction as ended after a failed commit. On SQLite the transaction is still open, and
+    ``close()`` would return the connection with the transaction. So the session is rolled back. If the driver raises an
+    InterfaceError, another task may be using the connection. So the connection is invalidated.
     """
     if isinstance(failure, InterfaceError) and not failure.connection_invalidated:
         await _invalidate(context, work[0], held_connections(work[0][1]), failure)
@@ -95,10 +95,12 @@ async def roll_back_after(failure: BaseException, context: Context, work: Work) 
 
 
 def close_if_idle(session: AsyncSession) -> bool:
-    """Close a session that is in no transaction, which needs no I/O, so no task.
+    """Close a session that is in no transaction, and return whether it was closed.
+
+    No I/O is needed for it, so no task either. See docs/decisions/0013.
 
     Returns:
-        False if the session is in a transaction, or its ``close()`` has raised.
+        False if the session is in a transaction, is a mock, or if its ``close()`` has raised.
 
     """
     if session.in_transaction():
@@ -115,9 +117,9 @@ def close_if_idle(session: AsyncSession) -> bool:
 
 
 async def _invalidate(context: Context, entry: Entry, held: Held, error: BaseException) -> None:
-    """Throw away the connections of a session that could not be ended.
+    """Invalidate the connections of a session that could not be rolled back or closed.
 
-    A connection that went back to the pool in the middle of a statement would fail the next request.
+    A connection that was returned to the pool in the middle of a statement would fail the next request.
     """
     database, session = entry
     logger.error(
