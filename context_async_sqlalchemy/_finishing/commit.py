@@ -1,8 +1,8 @@
-"""Commits sessions one after another. When one fails, it and those after it are rolled back.
+"""Commits sessions one after another. If a session fails, it and all later sessions are rolled back.
 
-First the hooks and the flushes run in the caller's own task. There connections are checked out and statements are
-executed, so time-outs act as anywhere else, and a cancellation means that everything is rolled back. Then the COMMITs
-alone run in a task that no cancellation reaches.
+First the hooks and the flushes run in the caller's own task. Connections are checked out and statements are executed
+there, so time-outs act as anywhere else. A cancellation rolls everything back. Then only the COMMITs run in a task that
+no cancellation reaches. See docs/decisions/0004.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from .close import roll_back_after, rollback_sessions
 
 
 async def commit_sessions(context: Context, work: Work, before_commit: BeforeCommitCallback | None = None) -> None:
-    """Commit sessions, in order.
+    """Commit sessions in the given order.
 
     Args:
         context: the context of the sessions.
         work: the sessions.
-        before_commit: awaited with each session before the first COMMIT, in place of the application's own.
+        before_commit: awaited with each session before the first COMMIT, instead of the application's own hook.
 
     Raises:
-        asyncio.CancelledError: the caller was cancelled. Before the first COMMIT everything is rolled back; from then
-            on all COMMITs have ended.
-        Exception: a hook, a flush or the first COMMIT raised it; everything is rolled back.
+        asyncio.CancelledError: the caller was cancelled. Before the first COMMIT, everything is rolled back. Later,
+            all COMMITs have ended.
+        Exception: a hook, a flush or the first COMMIT raised it. Everything is rolled back.
         CommitTimeoutError: the first COMMIT did not end within ``finish_timeout``.
         PartialCommitError: a later COMMIT failed.
 
@@ -58,7 +58,7 @@ async def commit_sessions(context: Context, work: Work, before_commit: BeforeCom
 
 def _has_changes(session: AsyncSession) -> bool:
     sync_session = sync_session_of(session)
-    # The public flush() asks this too, but in a greenlet of its own.
+    # Asked here, because the public flush() starts a greenlet before it asks.
     return sync_session is not None and not sync_session._is_clean()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
@@ -112,7 +112,7 @@ async def _commit(context: Context, database: Database, session: AsyncSession) -
 
 
 def _may_have_taken_effect(failure: BaseException) -> bool:
-    """Return whether a failed COMMIT may have taken effect: unless the server has refused it."""
+    """Return whether a failed COMMIT may have taken effect, because the server has not refused it."""
     if isinstance(failure, FailedTransactionError):
         return False
     return not isinstance(failure, DBAPIError) or failure.connection_invalidated
@@ -129,7 +129,7 @@ async def _run_after_commit_hooks(context: Context, work: Work) -> None:
             for _, session in work:
                 await after_commit(session)
                 if session.in_transaction():
-                    # The hook has used the session. Its transaction would keep the connection.
+                    # The hook has used the session, and the new transaction would keep its connection.
                     await session.commit()
     except BaseException as failure:
         await rollback_sessions(context, [entry for entry in work if entry[1].in_transaction()])
