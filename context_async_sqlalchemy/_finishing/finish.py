@@ -1,4 +1,4 @@
-"""Ends a context: its sessions are committed or rolled back, and closed, exactly once."""
+"""Ends a context: commits or rolls back its sessions, and closes them, exactly once."""
 
 from context_async_sqlalchemy._context.context import Context, Work
 from context_async_sqlalchemy._context.context_session import ContextSession, refuse_statements, sync_session_of
@@ -10,14 +10,16 @@ from .commit import commit_sessions
 
 
 async def finish_by_status(context: Context, status: int) -> None:
-    """End a context as the application's rule says of the response's status. A second call does nothing.
+    """End a context by the status of its response. A second call does nothing.
+
+    The application's rule ``commit_on`` decides whether the status commits.
 
     Args:
-        context: the context; nobody else may use it any more.
+        context: the context. Other tasks must not use it any more.
         status: the status of the response.
 
     Raises:
-        Exception: see :func:`finish`; or the rule raised it, and everything is rolled back.
+        Exception: see :func:`finish`. If the rule raised the exception, everything is rolled back.
 
     """
     if not context.is_open:
@@ -34,14 +36,14 @@ async def finish(context: Context, *, commit: bool | None) -> None:
     """End a context: commit or roll back the open transactions, close the sessions. A second call does nothing.
 
     Args:
-        context: the context; nobody else may use it any more.
-        commit: whether to commit or to roll back; ``set_rollback()`` overrides it. None only closes the sessions,
+        context: the context. Other tasks must not use it any more.
+        commit: whether to commit or to roll back. ``set_rollback()`` overrides a commit. None only closes the sessions,
             which rolls the open transactions back.
 
     Raises:
-        Exception: a hook, a flush or the first COMMIT raised it; everything is rolled back and closed.
-        PartialCommitError: the same, where another connection had been committed before.
-        CommitTimeoutError: a COMMIT did not end within ``finish_timeout``.
+        Exception: a hook, a flush or the first COMMIT raised it. Everything is rolled back and closed.
+        PartialCommitError: a COMMIT failed after another connection had been committed.
+        CommitTimeoutError: the first COMMIT did not end within ``finish_timeout``.
 
     """
     if not context.is_open:
@@ -52,11 +54,11 @@ async def finish(context: Context, *, commit: bool | None) -> None:
         if commits:
             if work := context.transactions():
                 await commit_sessions(context, work)
-                # A hook may have used a connection that had not been used before.
+                # A second time, because a hook may have used a connection that had no transaction before.
                 if context.rules.has_commit_hooks and (work := context.transactions()):
                     await commit_sessions(context, work)
         elif commit is not None and (work := stand_ins(context)):
-            # A mock's close() rolls nothing back.
+            # Rolled back here, because a mock's close() rolls nothing back.
             await run_to_end(rollback_sessions(context, work))
     except BaseException as error:
         if context.record is not None:
@@ -67,22 +69,22 @@ async def finish(context: Context, *, commit: bool | None) -> None:
 
 
 def stand_ins(context: Context) -> Work:
-    """Return the sessions of a context that are mocks and say that they are in a transaction."""
+    """Return the mocks among a context's sessions that report a transaction. See docs/decisions/0009."""
     return [entry for entry in context.transactions() if sync_session_of(entry[1]) is None]
 
 
 async def release_by_status(context: Context, status: int, cause: ReleaseCause = "headers") -> None:
-    """Commit or roll back the open transactions, as the rule says, before the headers of a stream are sent.
+    """Commit or roll back the open transactions by the status, before the headers of a stream are sent.
 
-    A transaction with an open server-side cursor is left alone.
+    A transaction with an open server-side cursor is left alone. See docs/decisions/0003.
 
     Args:
         context: the context, which stays open.
         status: the status of the response.
-        cause: observers are told it; ``"end"`` is no early release, because the response is complete.
+        cause: the cause in the observers' records. ``"end"`` is not an early release, because the response is complete.
 
     Raises:
-        Exception: the first failing commit raised it. Nothing of a success may be sent then.
+        Exception: a commit failed. The adapter must not send the response of a success.
 
     """
     if not context.is_open:
@@ -108,7 +110,7 @@ async def _close_and_end(context: Context, *, commits: bool) -> None:
     try:
         for session in context.sessions.values():
             refuse_statements(session)
-        # A session that is in no transaction closes without I/O, so without a task.
+        # A session without a transaction closes without I/O, so it needs no task.
         if work := [entry for entry in context.sessions.items() if not close_if_idle(entry[1])]:
             await run_to_end(close_sessions(context, work))
     finally:
