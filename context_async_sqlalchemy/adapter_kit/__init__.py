@@ -1,7 +1,7 @@
-"""The parts of the library that a framework's adapter is made of: contexts, their end, and what ``setup_db`` was told.
+"""The names for authors of adapters: contexts, their end, and the options of ``setup_db``.
 
 An adapter imports this module, the package's root and :mod:`~context_async_sqlalchemy.observer`, and nothing else of
-the library. The names here are public: they follow the same rules for changes as those of the root.
+the library. The names here are public. They follow the same rules for changes as the names of the root.
 """
 
 from context_async_sqlalchemy._context.context import Context, Database, Work
