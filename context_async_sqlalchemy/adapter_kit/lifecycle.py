@@ -1,4 +1,4 @@
-"""How the contexts of one application end: the rule, the hooks, the time limits; and which are still open."""
+"""The life of one application: its options, the begin of observing, and the shutdown."""
 
 import asyncio
 import logging
@@ -38,27 +38,29 @@ class LifecycleOptions(TypedDict, total=False):
 
 
 class Lifecycle(Rules):
-    """What ``setup_db`` was told, and the contexts that are open under it.
+    """The options of one application, and its open contexts.
 
     Args:
-        connections: disposed of at shutdown, after the last context has ended.
-        commit_on: given a status, whether it commits.
-        before_commit: awaited with the session before each commit that the library makes; an exception
+        connections: the databases. A shutdown disposes of them after the last context has ended.
+        commit_on: returns whether a given status commits.
+        before_commit: awaited with each session before the first COMMIT, whenever the library commits. An exception
             prevents the commit.
-        after_commit: awaited with the session after each such commit. The data is committed by then: an
-            exception does not take it back, it only becomes the request's error.
+        after_commit: awaited with each session after the last COMMIT. An exception becomes the error of the request,
+            and the data stays committed.
         finish_timeout: seconds that a COMMIT, a ROLLBACK or a close may take before the connection is invalidated.
-            It does not bound the wait for a connection, which ``pool_timeout`` bounds.
-        drain_timeout: seconds that shutdown waits for open contexts before the engines are disposed of.
-        observers: told what happens on the connections; None for those that installed packages offer, ``()`` for
-            nobody: then SQLAlchemy is left as it is.
-        leak_threshold: seconds that a connection may be held before a warning names its holder; None for never.
-        leak_stacks: remember where each connection was taken, for those warnings; costs about 5 us a transaction.
+            The ``after_commit`` hooks of one commit get as many seconds together. The wait for a connection is
+            bounded by ``pool_timeout`` instead.
+        drain_timeout: seconds that a shutdown waits for open contexts before it disposes of the engines.
+        observers: the observers of the connections. None means those that installed packages offer. ``()`` means no
+            observers, and SQLAlchemy is left unchanged unless ``leak_threshold`` is set.
+        leak_threshold: seconds that a connection may be held before a warning names its holder. None never warns.
+        leak_stacks: also name in those warnings where the connection was checked out. Every checkout becomes slower,
+            see docs/decisions/0013.
         tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
-        route_of: given the request that a context was opened for, its route: the adapter's, not the user's.
+        route_of: returns the route of the request that a context was opened for. The adapter sets it.
 
     Raises:
-        TypeError: an element of ``connections`` is no DBConnect, or one of ``observers`` no Observer.
+        TypeError: an element of ``connections`` is not a DBConnect, or one of ``observers`` is not an Observer.
         ValueError: a connection is given twice, or a time limit is not positive.
 
     """
@@ -97,33 +99,33 @@ class Lifecycle(Rules):
         self.start_observing()
 
     def start_observing(self) -> None:
-        """Observe the connections, again if the application was stopped before: Sanic's test clients restart one."""
+        """Observe the connections, also again after a shutdown, because Sanic's test clients restart applications."""
         if self.observation.is_wanted:
             for connection in self.connections:
                 connection.observe(self.observation)
 
     def announce_workers(self) -> None:
-        """Tell the observers that worker processes are about to start: what an adapter does in the main process."""
+        """Notify the observers that worker processes will start. An adapter calls this in the main process."""
         notify(Listeners([self.observation]).workers_starting)
 
     async def shut_down(self) -> None:
-        """Wait for the open contexts, then dispose of the engines: what an adapter does when its app stops."""
+        """Wait for the open contexts, then dispose of the engines. An adapter calls this when its application stops."""
         await self.drain(self.drain_timeout)
         await asyncio.gather(*(connection.close() for connection in self.connections))
         for connection in self.connections:
             connection.observe_no_more(self.observation)
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
-        """Wait until no context that has a session is open.
+        """Wait until no context with a session is open, and return the number of contexts that are still open.
 
-        A framework may start its cleanup while cancelled handlers are still rolling back
-        (aiohttp's ``Server.shutdown`` does not wait for the tasks it cancels).
+        A framework may start its cleanup while cancelled handlers are still rolling back. For example, aiohttp's
+        ``Server.shutdown`` does not wait for the tasks that it cancels.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: the longest wait in seconds.
 
         Returns:
-            How many contexts are open still; they are logged.
+            The number of contexts that are still open, which is also logged.
 
         """
         loop = asyncio.get_running_loop()
@@ -162,7 +164,7 @@ def _checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
     """Return the observers that ``setup_db`` was given.
 
     Raises:
-        TypeError: one of them is none.
+        TypeError: one of them is not an Observer.
 
     """
     checked: list[Observer] = []
