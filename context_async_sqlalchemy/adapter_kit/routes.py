@@ -1,4 +1,4 @@
-"""What the route of a request is called in metrics, spans and warnings."""
+"""The name of a request's route in metrics, spans and warnings. See docs/decisions/0006."""
 
 from context_async_sqlalchemy.observer import UNMATCHED_ROUTE
 
@@ -7,12 +7,12 @@ _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "P
 
 
 def route_name(method: str, template: str | None) -> str:
-    """Name a route: ``POST /orders/{id}``.
+    """Return the name of a route, ``POST /orders/{id}``.
 
     Args:
-        method: the request's; one that HTTP does not know is ``_OTHER``, as in OpenTelemetry's semantic conventions
-            (``http.request.method``), as clients may send any.
-        template: the path's template, as the framework writes it; None for a request that matches no route.
+        method: the method of the request. A method that HTTP does not know becomes ``_OTHER``, as in OpenTelemetry's
+            semantic conventions (``http.request.method``), because clients may send any method.
+        template: the template of the path, as the framework writes it, or None if the request matches no route.
 
     """
     if not template:
