@@ -25,7 +25,7 @@ DEFAULT_DRAIN_TIMEOUT = 15.0
 
 
 class LifecycleOptions(TypedDict, total=False):
-    """The options of every framework's ``setup_db``; :func:`context_async_sqlalchemy.setup_db` documents them."""
+    """The options of every ``setup_db``, which :func:`context_async_sqlalchemy.setup_db` documents."""
 
     commit_on: CommitRule
     before_commit: BeforeCommitCallback | None
