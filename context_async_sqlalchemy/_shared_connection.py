@@ -69,6 +69,8 @@ class SharedConnection:
                     change.set_result(None)
 
     def _is_turn_of(self, session: "QueuedSession") -> bool:
+        # A session that was asked for its bind, and then began no transaction, has no end that gives the turn back.
+        self._stack = [each for each in self._stack if each.has_transaction]
         if not self._stack:
             return True
         top = self._stack[-1]
@@ -78,9 +80,16 @@ class SharedConnection:
 
 
 class QueuedSession(Session):
-    """A Session that waits for its turn before it begins, and before it commits."""
+    """A Session that waits for its turn before it begins, and before it commits.
+
+    Attributes:
+        has_transaction: whether a transaction has begun and has not ended on the server. ``in_transaction()`` is False
+            already while the SAVEPOINT is being rolled back.
+
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.has_transaction = False
         super().__init__(*args, **kwargs)
         self._opened_in: Context | None = context_or_none()
 
@@ -109,13 +118,20 @@ def _before_commit(session: QueuedSession) -> None:
     session.wait_for_turn()
 
 
+def _after_transaction_create(session: QueuedSession, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.has_transaction = True
+
+
 def _after_transaction_end(session: QueuedSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
+        session.has_transaction = False
         shared: SharedConnection = session.info[SHARED_CONNECTION]
         shared.end_turn(session)
 
 
 event.listen(QueuedSession, "before_commit", _before_commit)
+event.listen(QueuedSession, "after_transaction_create", _after_transaction_create)
 event.listen(QueuedSession, "after_transaction_end", _after_transaction_end)
 
 

@@ -12,6 +12,8 @@ from context_async_sqlalchemy import (
     commit_db_session,
     db_session,
     is_context_initiated,
+    new_non_ctx_session,
+    run_in_new_ctx,
 )
 from context_async_sqlalchemy.test_utils import (
     put_savepoint_session_in_ctx,
@@ -98,3 +100,10 @@ async def test_rolled_back_survives_an_application_that_stops_inside_of_it(
             await write(connection, "after the stop")
         assert await session.scalar(text("SELECT count(*) FROM notes")) == 1
     assert await database.notes() == []
+
+
+async def test_a_session_that_was_only_asked_for_its_bind_takes_no_turn(connection: DBConnect) -> None:
+    async with rolled_back(connection, turn_timeout=0.1) as session, new_non_ctx_session(connection) as asked:
+        await asked.run_sync(lambda sync_session: sync_session.get_bind())
+        await run_in_new_ctx(write, connection, "by a request")
+        assert await session.scalar(text("SELECT count(*) FROM notes")) == 1
