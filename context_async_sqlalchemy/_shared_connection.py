@@ -5,6 +5,8 @@ open one while none is open, or inside one of a session that waits for it.
 """
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -32,14 +34,32 @@ class SharedConnection:
         self._timeout = timeout
         self._stack: list[QueuedSession] = []
         self._waiting: list[asyncio.Future[None]] = []
-        self._outermost: Session | None = None
+        self._open_to_all: list[Session] = []
 
-    def nest_in(self, session: Session) -> None:
-        """Let every session nest in this one: the test's own, which awaits the requests it makes."""
-        self._outermost = session
+    @contextmanager
+    def nesting_in(self, session: Session) -> Generator[None]:
+        """Let every session nest in this one: a test's session, because the test awaits the requests that it makes."""
+        self._open_to_all.append(session)
+        try:
+            yield
+        finally:
+            self._open_to_all.remove(session)
 
-    async def wait_for_turn(self, session: "QueuedSession") -> None:
+    @contextmanager
+    def waiting_at_most(self, timeout: float) -> Generator[None]:
+        """Have sessions wait at most so many seconds for their turn."""
+        previous, self._timeout = self._timeout, timeout
+        try:
+            yield
+        finally:
+            self._timeout = previous
+
+    async def wait_for_turn(self, session: "QueuedSession", *, to_commit: bool = False) -> None:
         """Wait until it is a session's turn.
+
+        Args:
+            session: the session.
+            to_commit: whether the session is about to commit, which destroys every SAVEPOINT opened after its own.
 
         Raises:
             TimeoutError: another session kept its transaction open.
@@ -47,7 +67,7 @@ class SharedConnection:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                while not self._is_turn_of(session):
+                while not self._is_turn_of(session, to_commit=to_commit):
                     self._waiting.append(change := asyncio.get_running_loop().create_future())
                     await change
         except TimeoutError:
@@ -68,15 +88,17 @@ class SharedConnection:
                 if not change.done():
                     change.set_result(None)
 
-    def _is_turn_of(self, session: "QueuedSession") -> bool:
+    def _is_turn_of(self, session: "QueuedSession", *, to_commit: bool) -> bool:
         # A session that was asked for its bind, and then began no transaction, has no end that gives the turn back.
-        self._stack = [each for each in self._stack if each.has_transaction]
-        if not self._stack:
+        self._stack = stack = [each for each in self._stack if each.has_transaction]
+        if not stack:
             return True
-        top = self._stack[-1]
-        if session in self._stack:
-            return top is session
-        return top is self._outermost or session.is_opened_within(top)
+        if session in stack:
+            # A statement may run above the SAVEPOINTs of a block within the block, and is rolled back with that block.
+            above = stack[stack.index(session) + 1 :]
+            return not above or (not to_commit and all(each in self._open_to_all for each in above))
+        top = stack[-1]
+        return top in self._open_to_all or session.is_opened_within(top)
 
 
 class QueuedSession(Session):
@@ -98,11 +120,11 @@ class QueuedSession(Session):
         self.wait_for_turn()
         return super().get_bind(*args, **kwargs)
 
-    def wait_for_turn(self) -> None:
+    def wait_for_turn(self, *, to_commit: bool = False) -> None:
         """Wait for the turn, where that is possible: inside of a call that SQLAlchemy makes for an AsyncSession."""
         if in_greenlet():
             shared: SharedConnection = self.info[SHARED_CONNECTION]
-            await_only(shared.wait_for_turn(self))
+            await_only(shared.wait_for_turn(self, to_commit=to_commit))
 
     def is_opened_within(self, other: Session) -> bool:
         """Tell whether another session belongs to the context that this one was opened in, or to one around it."""
@@ -115,7 +137,7 @@ class QueuedSession(Session):
 
 
 def _before_commit(session: QueuedSession) -> None:
-    session.wait_for_turn()
+    session.wait_for_turn(to_commit=True)
 
 
 def _after_transaction_create(session: QueuedSession, transaction: SessionTransaction) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from ._context.current import current_context
@@ -27,12 +27,16 @@ async def rolled_back(
     connection serves them all, transactions of parallel requests take turns; one that is opened inside of
     another (``run_in_new_ctx`` in a handler) is nested in it.
 
+    Blocks of one connection nest: a fixture's and a test's. The end of the inner block rolls back everything that was
+    done since it began, also by the outer block's session, which cannot commit meanwhile.
+
     Not covered: what does not go through this connection's sessions (``connection.engine`` used directly), and
     checks that PostgreSQL makes at a real COMMIT (deferred constraints).
 
     Args:
         connection: the application's connection.
         turn_timeout: seconds that a transaction may wait for its turn; then it raises TimeoutError.
+            It holds for the outer block too while an inner one lasts.
 
     Yields:
         A session for the test itself, in the same outer transaction.
@@ -40,30 +44,56 @@ async def rolled_back(
     """
     made_here = connection.engine is None
     maker = await connection.session_maker()
+    shared: SharedConnection | None = maker.kw.get("info", {}).get(SHARED_CONNECTION)
+    if shared is not None:
+        async with _block_within_a_block(maker, shared, turn_timeout) as session:
+            yield session
+        return
     engine = connection.engine
     assert engine is not None, "session_maker() makes the engine"  # noqa: S101 - for the type checkers
     try:
         async with engine.connect() as bind:
             transaction = await bind.begin()
             shared = SharedConnection(turn_timeout)
-            base: type[Session] = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
-            options: dict[str, Any] = {
-                **maker.kw,
-                "bind": bind,
-                "join_transaction_mode": "create_savepoint",
-                "sync_session_class": queued_session_class(base),  # type: ignore[arg-type]  # mypy: a class is hashable
-                "info": {**maker.kw.get("info", {}), SHARED_CONNECTION: shared},
-            }
-            substitute = async_sessionmaker(class_=maker.class_, **options)
+            substitute = _maker_of_queued_sessions(maker, bind, shared)
             with connection.substitute_session_maker(substitute):
                 async with substitute() as session:
-                    shared.nest_in(session.sync_session)
-                    yield session
+                    with shared.nesting_in(session.sync_session):
+                        yield session
             await transaction.rollback()
     finally:
         if made_here:
             # Nobody else stops it, and the next test has an event loop of its own.
             await connection.close()
+
+
+def _maker_of_queued_sessions(
+    maker: async_sessionmaker[AsyncSession], bind: AsyncConnection, shared: SharedConnection
+) -> async_sessionmaker[AsyncSession]:
+    """Return a maker of sessions that share a connection, and are otherwise like those of the application's maker."""
+    base: type[Session] = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
+    options: dict[str, Any] = {
+        **maker.kw,
+        "bind": bind,
+        "join_transaction_mode": "create_savepoint",
+        "sync_session_class": queued_session_class(base),  # type: ignore[arg-type]  # mypy: a class is hashable
+        "info": {**maker.kw.get("info", {}), SHARED_CONNECTION: shared},
+    }
+    return async_sessionmaker(class_=maker.class_, **options)
+
+
+@asynccontextmanager
+async def _block_within_a_block(
+    maker: async_sessionmaker[AsyncSession], shared: SharedConnection, turn_timeout: float
+) -> AsyncGenerator[AsyncSession]:
+    with shared.waiting_at_most(turn_timeout):
+        # The SAVEPOINT of this session is rolled back when the session is closed, with everything above it.
+        async with maker() as block:
+            await block.connection()
+            with shared.nesting_in(block.sync_session):
+                async with maker() as session:
+                    with shared.nesting_in(session.sync_session):
+                        yield session
 
 
 @asynccontextmanager
