@@ -17,8 +17,8 @@ CLOSE_TIMEOUT = 2.0
 # Pools whose connections are closed as they come back, by the "checkin" listener that does so.
 _closing_on_return: "weakref.WeakKeyDictionary[Pool, Callable[..., None]]" = weakref.WeakKeyDictionary()
 
-# The event loop does not keep its tasks alive.
-_closing_tasks: set[asyncio.Task[None]] = set()
+# The tasks that close returned connections, by task: the event loop does not keep its tasks alive.
+_closing_tasks: dict[asyncio.Task[None], Pool] = {}
 
 
 async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
@@ -51,6 +51,15 @@ def reuse(engine: AsyncEngine) -> None:
     _keep_on_return(engine.sync_engine.pool)
 
 
+async def close_returned(pool: Pool) -> None:
+    """Close the connections that have come back to the pool of a disposed engine, and wait until they are closed."""
+    # The pool's listener makes its task in the next turn of the loop.
+    await asyncio.sleep(0)
+    await _close_idle(pool)
+    if tasks := [task for task, closing in list(_closing_tasks.items()) if closing is pool]:
+        await asyncio.wait(tasks)
+
+
 def _close_on_return(pool: Pool) -> None:
     loop = asyncio.get_running_loop()
     # A value of the dictionary must not keep its key alive.
@@ -74,8 +83,8 @@ def _keep_on_return(pool: Pool) -> None:
 
 def _close_returned(pool: Pool) -> None:
     task = asyncio.get_running_loop().create_task(_close_idle(pool))
-    _closing_tasks.add(task)
-    task.add_done_callback(_closing_tasks.discard)
+    _closing_tasks[task] = pool
+    task.add_done_callback(_closing_tasks.pop)
 
 
 async def _close_idle(pool: Pool) -> None:

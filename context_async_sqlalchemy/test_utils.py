@@ -4,11 +4,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from ._context.current import current_context
+from ._engine_disposal import close_returned
 from ._finishing.finish import finish
+from ._runtime.shield import run_to_end
 from ._shared_connection import SHARED_CONNECTION, SharedConnection, queued_session_class
 from .connect import DBConnect
 from .context import init_db_session_ctx, put_db_session_to_context, reset_db_session_ctx
@@ -52,7 +54,7 @@ async def rolled_back(
     engine = connection.engine
     assert engine is not None, "session_maker() makes the engine"  # noqa: S101 - for the type checkers
     try:
-        async with engine.connect() as bind:
+        async with _own_connection(engine) as bind:
             transaction = await bind.begin()
             shared = SharedConnection(turn_timeout)
             substitute = _maker_of_queued_sessions(maker, bind, shared)
@@ -65,6 +67,19 @@ async def rolled_back(
         if made_here:
             # Nobody else stops it, and the next test has an event loop of its own.
             await connection.close()
+
+
+@asynccontextmanager
+async def _own_connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    pool = engine.sync_engine.pool
+    try:
+        async with engine.connect() as bind:
+            yield bind
+    finally:
+        # An application that stops within the block disposes of its engine, which gets a new pool. The old pool closes
+        # the connection in a task of its own, which would be cancelled if the event loop ended with the block.
+        if engine.sync_engine.pool is not pool:
+            await run_to_end(close_returned(pool))
 
 
 def _maker_of_queued_sessions(

@@ -1,10 +1,14 @@
 """The published testing helpers; rolled_back is among the conformance cases."""
 
+import asyncio
+import gc
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.pool import QueuePool
 
 from context_async_sqlalchemy import (
     ContextAlreadyInitiatedError,
@@ -162,3 +166,45 @@ async def test_an_inner_block_starts_within_an_application_that_has_stopped(
             await run_in_new_ctx(write, connection, "discarded")
         assert await outer.scalar(text("SELECT count(*) FROM notes")) == 0
     assert await database.notes() == []
+
+
+@pytest.mark.parametrize("was_made_before", [True, False])
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_an_application_that_stops_within_the_block_logs_nothing_at_the_end_of_the_loop(
+    database_url: str, caplog: pytest.LogCaptureFixture, driver: str, was_made_before: bool, raises: bool
+) -> None:
+    async def test() -> None:
+        connection = DBConnect.from_url(make_url(database_url).set(drivername=f"postgresql+{driver}"))
+        if was_made_before:
+            await connection.session_maker()
+        async with rolled_back(connection) as session:
+            await session.execute(text("SELECT 1"))
+            await connection.close()
+            if raises:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) if raises else nullcontext():
+        asyncio.run(test())
+    gc.collect()
+    assert caplog.messages == []
+
+
+async def test_a_block_gives_its_connection_back_to_a_pool_that_is_in_use(connection: DBConnect) -> None:
+    await connection.session_maker()
+    assert connection.engine is not None
+    pool = connection.engine.sync_engine.pool
+    assert isinstance(pool, QueuePool)
+    async with rolled_back(connection) as session:
+        await session.execute(text("SELECT 1"))
+    assert pool.checkedin() == 1
+
+
+async def test_a_block_leaves_no_connection_on_the_server_of_an_engine_that_was_disposed_of(
+    connection: DBConnect, database: Database
+) -> None:
+    await connection.session_maker()
+    async with rolled_back(connection) as session:
+        await session.execute(text("SELECT 1"))
+        await connection.close()
+    await database.wait_for_backends("true", count=0)
