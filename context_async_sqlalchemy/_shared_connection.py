@@ -5,12 +5,13 @@ open one while none is open, or inside one of a session that waits for it.
 """
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 from sqlalchemy import event
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
@@ -20,6 +21,15 @@ from ._context.context_session import sync_session_of
 from ._context.current import context_or_none
 
 SHARED_CONNECTION = "context_async_sqlalchemy._shared_connection"
+
+# The rest of the time is for the COMMIT or the ROLLBACK itself.
+_SHARE_OF_FINISH_TIMEOUT = 0.5
+
+_LOST = (
+    "rolled_back(): the transaction that this one is nested in has ended before it, and has rolled it back. All "
+    "sessions of the block share one database connection: let a request or a context wait for the contexts that it has "
+    "started"
+)
 
 
 class SharedConnection:
@@ -34,16 +44,16 @@ class SharedConnection:
         self._timeout = timeout
         self._stack: list[QueuedSession] = []
         self._waiting: list[asyncio.Future[None]] = []
-        self._open_to_all: list[Session] = []
+        self._test_sessions: list[Session] = []
 
     @contextmanager
     def nesting_in(self, session: Session) -> Generator[None]:
         """Let every session nest in this one: a test's session, because the test awaits the requests that it makes."""
-        self._open_to_all.append(session)
+        self._test_sessions.append(session)
         try:
             yield
         finally:
-            self._open_to_all.remove(session)
+            self._test_sessions.remove(session)
 
     @contextmanager
     def waiting_at_most(self, timeout: float) -> Generator[None]:
@@ -54,30 +64,45 @@ class SharedConnection:
         finally:
             self._timeout = previous
 
-    async def wait_for_turn(self, session: "QueuedSession", *, to_commit: bool = False) -> None:
-        """Wait until it is a session's turn.
-
-        Args:
-            session: the session.
-            to_commit: whether the session is about to commit, which destroys every SAVEPOINT opened after its own.
+    async def wait_for_turn(self, session: "QueuedSession") -> None:
+        """Wait until a session may run a statement.
 
         Raises:
             TimeoutError: another session kept its transaction open.
 
         """
-        try:
-            async with asyncio.timeout(self._timeout):
-                while not self._is_turn_of(session, to_commit=to_commit):
-                    self._waiting.append(change := asyncio.get_running_loop().create_future())
-                    await change
-        except TimeoutError:
-            raise TimeoutError(
-                f"rolled_back(): a transaction waited {self._timeout:g} s for its turn; all sessions of the block "
-                f"share one database connection, and another has kept its transaction open ({len(self._stack)} "
-                "deep). End it, or pass rolled_back(turn_timeout=...)"
-            ) from None
+        await self._wait(session, lambda: self._may_run_statement(session), self._timeout)
         if session not in self._stack:
             self._stack.append(session)
+
+    async def wait_to_commit(self, session: "QueuedSession") -> None:
+        """Wait until no SAVEPOINT is open that the end of a session's transaction would destroy.
+
+        Raises:
+            TimeoutError: another session kept its transaction open.
+
+        """
+        limit = self._timeout
+        if (context := session.own_context()) is not None:
+            # The end of the context stops to wait after finish_timeout, and would blame the database.
+            limit = min(limit, context.rules.finish_timeout * _SHARE_OF_FINISH_TIMEOUT)
+        await self._wait(session, lambda: not self.sessions_above(session), limit)
+
+    async def wait_to_roll_back(self, session: "QueuedSession") -> None:
+        """Wait like ``wait_to_commit``, but raise nothing. A session of a test does not wait."""
+        if session not in self._test_sessions:
+            with suppress(TimeoutError):
+                await self.wait_to_commit(session)
+
+    def is_of_test(self, session: Session) -> bool:
+        """Return whether a session is a test's own, or that of a block within a block."""
+        return session in self._test_sessions
+
+    def sessions_above(self, session: "QueuedSession") -> "list[QueuedSession]":
+        """Return the sessions whose SAVEPOINTs were opened after that of a session, the last one first."""
+        # A session that was asked for its bind, and then began no transaction, has no end that gives the turn back.
+        self._stack = [each for each in self._stack if each.has_transaction]
+        return self._stack[: self._stack.index(session) : -1] if session in self._stack else []
 
     def end_turn(self, session: "QueuedSession") -> None:
         """Let the others go on after a session's transaction has ended."""
@@ -88,17 +113,34 @@ class SharedConnection:
                 if not change.done():
                     change.set_result(None)
 
-    def _is_turn_of(self, session: "QueuedSession", *, to_commit: bool) -> bool:
-        # A session that was asked for its bind, and then began no transaction, has no end that gives the turn back.
-        self._stack = stack = [each for each in self._stack if each.has_transaction]
-        if not stack:
-            return True
-        if session in stack:
+    async def _wait(self, session: "QueuedSession", is_turn: Callable[[], bool], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not is_turn():
+                    self._waiting.append(change := asyncio.get_running_loop().create_future())
+                    await change
+        except TimeoutError:
+            if any(map(self.is_of_test, self.sessions_above(session))):
+                reason = "a rolled_back() block was opened within this one. Leave that block before"
+            else:
+                reason = (
+                    f"another has kept its transaction open ({len(self._stack)} deep). End it, or pass "
+                    "rolled_back(turn_timeout=...)"
+                )
+            raise TimeoutError(
+                f"rolled_back(): a transaction waited {seconds:g} s for its turn; all sessions of the block share one "
+                f"database connection, and {reason}"
+            ) from None
+
+    def _may_run_statement(self, session: "QueuedSession") -> bool:
+        above = self.sessions_above(session)
+        if session in self._stack:
             # A statement may run above the SAVEPOINTs of a block within the block, and is rolled back with that block.
-            above = stack[stack.index(session) + 1 :]
-            return not above or (not to_commit and all(each in self._open_to_all for each in above))
-        top = stack[-1]
-        return top in self._open_to_all or session.is_opened_within(top)
+            return all(map(self.is_of_test, above))
+        if not self._stack:
+            return True
+        top = self._stack[-1]
+        return self.is_of_test(top) or session.is_opened_within(top)
 
 
 class QueuedSession(Session):
@@ -112,32 +154,77 @@ class QueuedSession(Session):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.has_transaction = False
+        self._is_lost = False
         super().__init__(*args, **kwargs)
         self._opened_in: Context | None = context_or_none()
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
         """Wait for the turn before a statement: this is what SQLAlchemy calls before it begins."""
-        self.wait_for_turn()
+        if self._is_lost:
+            raise InvalidRequestError(_LOST)
+        if in_greenlet():
+            # A wait is only possible within a call that SQLAlchemy makes for an AsyncSession.
+            await_only(self._shared.wait_for_turn(self))
         return super().get_bind(*args, **kwargs)
 
-    def wait_for_turn(self, *, to_commit: bool = False) -> None:
-        """Wait for the turn, where that is possible: inside of a call that SQLAlchemy makes for an AsyncSession."""
+    def rollback(self) -> None:
+        """Roll back, after the sessions that are nested in this one."""
+        self._end_nested_sessions()
+        super().rollback()
+
+    def close(self) -> None:
+        """Close the session, after the sessions that are nested in this one have ended."""
+        self._end_nested_sessions()
+        super().close()
+
+    def lose_transaction(self) -> None:
+        """Roll back; refuse further statements until the owner of the session has rolled it back or closed it.
+
+        A test's own session is not refused anything: the test has left the block within which it had begun.
+        """
+        self.rollback()
+        self._is_lost = not self._shared.is_of_test(self)
+
+    def wait_to_commit(self) -> None:
+        """Wait for the sessions that are nested in this one."""
         if in_greenlet():
-            shared: SharedConnection = self.info[SHARED_CONNECTION]
-            await_only(shared.wait_for_turn(self, to_commit=to_commit))
+            await_only(self._shared.wait_to_commit(self))
+
+    def _end_nested_sessions(self) -> None:
+        self._is_lost = False
+        if not in_greenlet() or not self._shared.sessions_above(self):
+            return
+        await_only(self._shared.wait_to_roll_back(self))
+        while above := self._shared.sessions_above(self):
+            # Otherwise SQLAlchemy and the server would disagree about the SAVEPOINTs that are open.
+            above[0].lose_transaction()
+
+    @property
+    def _shared(self) -> SharedConnection:
+        shared: SharedConnection = self.info[SHARED_CONNECTION]
+        return shared
+
+    def own_context(self) -> Context | None:
+        """Return the open context that this session belongs to, or None if the application made the session itself."""
+        context = self._opened_in
+        return context if context is not None and _has_session(context, self) else None
 
     def is_opened_within(self, other: Session) -> bool:
         """Tell whether another session belongs to the context that this one was opened in, or to one around it."""
         context = self._opened_in
         while context is not None:
-            if any(sync_session_of(session) is other for session in context.sessions.values()):
+            if _has_session(context, other):
                 return True
             context = context.parent
         return False
 
 
+def _has_session(context: Context, session: Session) -> bool:
+    return any(sync_session_of(each) is session for each in context.sessions.values())
+
+
 def _before_commit(session: QueuedSession) -> None:
-    session.wait_for_turn(to_commit=True)
+    session.wait_to_commit()
 
 
 def _after_transaction_create(session: QueuedSession, transaction: SessionTransaction) -> None:

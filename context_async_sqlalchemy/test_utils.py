@@ -59,9 +59,8 @@ async def rolled_back(
             shared = SharedConnection(turn_timeout)
             substitute = _maker_of_queued_sessions(maker, bind, shared)
             with connection.substitute_session_maker(substitute):
-                async with substitute() as session:
-                    with shared.nesting_in(session.sync_session):
-                        yield session
+                async with _session_of_test(substitute, shared) as session:
+                    yield session
             await transaction.rollback()
     finally:
         if made_here:
@@ -103,12 +102,20 @@ async def _block_within_a_block(
 ) -> AsyncGenerator[AsyncSession]:
     with shared.waiting_at_most(turn_timeout):
         # The SAVEPOINT of this session is rolled back when the session is closed, with everything above it.
-        async with maker() as block:
+        async with _session_of_test(maker, shared) as block:
             await block.connection()
-            with shared.nesting_in(block.sync_session):
-                async with maker() as session:
-                    with shared.nesting_in(session.sync_session):
-                        yield session
+            async with _session_of_test(maker, shared) as session:
+                yield session
+
+
+@asynccontextmanager
+async def _session_of_test(
+    maker: async_sessionmaker[AsyncSession], shared: SharedConnection
+) -> AsyncGenerator[AsyncSession]:
+    session = maker()
+    with shared.nesting_in(session.sync_session):
+        async with session:
+            yield session
 
 
 @asynccontextmanager

@@ -3,10 +3,11 @@
 import asyncio
 import gc
 from collections.abc import AsyncGenerator
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import QueuePool
 
@@ -14,11 +15,14 @@ from context_async_sqlalchemy import (
     ContextAlreadyInitiatedError,
     DBConnect,
     commit_db_session,
+    db_context,
     db_session,
     is_context_initiated,
     new_non_ctx_session,
     run_in_new_ctx,
+    set_rollback,
 )
+from context_async_sqlalchemy.adapter_kit import Lifecycle, finish, leave_context, open_context
 from context_async_sqlalchemy.test_utils import (
     put_savepoint_session_in_ctx,
     rollback_session,
@@ -28,6 +32,8 @@ from context_async_sqlalchemy.test_utils import (
 from tests.conformance.statements import write
 from tests.support.connections import connect_to, in_use
 from tests.support.database import Database
+from tests.support.models import Note
+from tests.support.waiting import turns
 
 
 @pytest.fixture
@@ -149,11 +155,38 @@ async def test_a_commit_beneath_an_inner_block_is_refused(connection: DBConnect,
     async with rolled_back(connection) as outer:
         await outer.execute(text("INSERT INTO notes (body) VALUES ('kept')"))
         async with rolled_back(connection, turn_timeout=0.05):
-            with pytest.raises(TimeoutError, match="another has kept its transaction open"):
+            with pytest.raises(TimeoutError, match=r"block was opened within this one\. Leave that block"):
                 await outer.commit()
         await outer.commit()
         assert await outer.scalar(text("SELECT count(*) FROM notes")) == 1
     assert await database.notes() == []
+
+
+async def test_a_transaction_that_the_outer_session_begins_within_an_inner_block_ends_with_that_block(
+    connection: DBConnect,
+) -> None:
+    async with rolled_back(connection) as outer:
+        async with rolled_back(connection):
+            await outer.execute(text("INSERT INTO notes (body) VALUES ('discarded')"))
+            await run_in_new_ctx(write, connection, "discarded")
+        assert await outer.scalar(text("SELECT count(*) FROM notes")) == 0
+
+
+async def test_a_commit_of_the_tests_session_waits_for_a_request(connection: DBConnect) -> None:
+    async with rolled_back(connection) as session:
+        await session.execute(text("INSERT INTO notes (body) VALUES ('by the test')"))
+        written = asyncio.Event()
+
+        async def request() -> None:
+            await write(connection, "by a request")
+            written.set()
+            await turns()
+
+        task = asyncio.create_task(run_in_new_ctx(request))
+        await written.wait()
+        await session.commit()
+        await task
+        assert await session.scalar(text("SELECT count(*) FROM notes")) == 2
 
 
 async def test_an_inner_block_starts_within_an_application_that_has_stopped(
@@ -208,3 +241,106 @@ async def test_a_block_leaves_no_connection_on_the_server_of_an_engine_that_was_
         await session.execute(text("SELECT 1"))
         await connection.close()
     await database.wait_for_backends("true", count=0)
+
+
+async def test_a_flush_at_the_end_of_a_context_waits_for_its_turn_and_then_says_so(
+    connection: DBConnect, database: Database
+) -> None:
+    async with rolled_back(connection, turn_timeout=0.1) as session:
+        async with _open_transaction(connection, "by a request that goes on"):
+            with pytest.raises(TimeoutError, match=r"waited 0.1 s for its turn"):
+                async with db_context():
+                    (await db_session(connection)).add(Note(body="flushed at the end"))
+        assert (await session.scalars(text("SELECT body FROM notes"))).all() == ["by a request that goes on"]
+    assert await database.notes() == []
+
+
+@pytest.mark.parametrize(("turn_timeout", "finish_timeout"), [(0.1, 10.0), (30.0, 0.2)])
+async def test_a_commit_that_waits_for_its_turn_says_so_whichever_limit_is_shorter(
+    connection: DBConnect, turn_timeout: float, finish_timeout: float
+) -> None:
+    async with rolled_back(connection, turn_timeout=turn_timeout):
+        context, token = open_context(Lifecycle(finish_timeout=finish_timeout))
+        await write(connection, "by a request")
+        async with _open_transaction(connection, "by a job of the request"):
+            with pytest.raises(TimeoutError, match=r"waited 0.1 s for its turn") as raised:
+                await finish(context, commit=True)
+            assert type(raised.value) is TimeoutError
+        leave_context(token)
+
+
+async def test_a_transaction_that_ends_before_one_nested_in_it_rolls_both_back(
+    connection: DBConnect, database: Database
+) -> None:
+    async with rolled_back(connection, turn_timeout=0.05) as session:
+        written, go_on = asyncio.Event(), asyncio.Event()
+
+        async def job() -> None:
+            await write(connection, "lost")
+            written.set()
+            await go_on.wait()
+            await write(connection, "half a unit")
+
+        async def request() -> asyncio.Task[None]:
+            await write(connection, "rolled back")
+            task = asyncio.create_task(run_in_new_ctx(job))
+            await written.wait()
+            set_rollback()
+            return task
+
+        task = await run_in_new_ctx(request)
+        go_on.set()
+        with pytest.raises(InvalidRequestError, match="the transaction that this one is nested in has ended before it"):
+            await task
+        await run_in_new_ctx(write, connection, "by the next request")
+        assert (await session.scalars(text("SELECT body FROM notes"))).all() == ["by the next request"]
+    assert await database.notes() == []
+
+
+async def test_a_transaction_that_is_rolled_back_waits_for_those_nested_in_it(connection: DBConnect) -> None:
+    async with rolled_back(connection) as session:
+        written = asyncio.Event()
+
+        async def job() -> None:
+            await write(connection, "by a job")
+            written.set()
+            await turns()
+            await write(connection, "by a job")
+
+        async def request() -> asyncio.Task[None]:
+            await write(connection, "by a request")
+            task = asyncio.create_task(run_in_new_ctx(job))
+            await written.wait()
+            set_rollback()
+            return task
+
+        await (await run_in_new_ctx(request))
+        assert (await session.scalars(text("SELECT body FROM notes"))).all() == []
+        await run_in_new_ctx(write, connection, "by the next request")
+        assert (await session.scalars(text("SELECT body FROM notes"))).all() == ["by the next request"]
+
+
+async def test_the_end_of_an_inner_block_does_not_wait_for_a_job_that_is_left_over(connection: DBConnect) -> None:
+    async with rolled_back(connection) as outer, AsyncExitStack() as left_over:
+        async with asyncio.timeout(5), rolled_back(connection):
+            await left_over.enter_async_context(_open_transaction(connection, "by a job"))
+        assert await outer.scalar(text("SELECT count(*) FROM notes")) == 0
+
+
+@asynccontextmanager
+async def _open_transaction(connection: DBConnect, body: str) -> AsyncGenerator[None]:
+    """Have another task write, and commit after the block."""
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    async def job() -> None:
+        await write(connection, body)
+        written.set()
+        await go_on.wait()
+
+    task = asyncio.create_task(run_in_new_ctx(job))
+    await written.wait()
+    try:
+        yield
+    finally:
+        go_on.set()
+        await task
