@@ -56,6 +56,7 @@ async def rolled_back(
     try:
         async with _own_connection(engine) as bind:
             transaction = await bind.begin()
+            await _begin_if_the_driver_has_not(bind)
             shared = SharedConnection(turn_timeout)
             substitute = _maker_of_queued_sessions(maker, bind, shared)
             with connection.substitute_session_maker(substitute):
@@ -79,6 +80,14 @@ async def _own_connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection
         # the connection in a task of its own, which would be cancelled if the event loop ended with the block.
         if engine.sync_engine.pool is not pool:
             await run_to_end(close_returned(pool))
+
+
+async def _begin_if_the_driver_has_not(bind: AsyncConnection) -> None:
+    # sqlite3 begins a transaction as late as the first INSERT. The end of a SAVEPOINT outside of a transaction commits.
+    if bind.dialect.name == "sqlite":
+        driver_connection: Any = (await bind.get_raw_connection()).driver_connection
+        if not driver_connection.in_transaction:
+            await bind.exec_driver_sql("BEGIN")
 
 
 def _maker_of_queued_sessions(

@@ -2,14 +2,18 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from context_async_sqlalchemy import (
     ContextAlreadyInitiatedError,
@@ -29,7 +33,7 @@ from context_async_sqlalchemy.test_utils import (
     rolled_back,
     set_test_context,
 )
-from tests.conformance.statements import write
+from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
 from tests.support.database import Database
 from tests.support.models import Note
@@ -325,6 +329,53 @@ async def test_the_end_of_an_inner_block_does_not_wait_for_a_job_that_is_left_ov
         async with asyncio.timeout(5), rolled_back(connection):
             await left_over.enter_async_context(_open_transaction(connection, "by a job"))
         assert await outer.scalar(text("SELECT count(*) FROM notes")) == 0
+
+
+def _begin_explicitly(connection: DBConnect) -> None:
+    """Do as SQLAlchemy recommends for SAVEPOINTs on SQLite."""
+    assert connection.engine is not None
+
+    def do_not_begin(dbapi_connection: Any, _record: object) -> None:
+        dbapi_connection.isolation_level = None
+
+    def begin(sync_connection: Connection) -> None:
+        sync_connection.exec_driver_sql("BEGIN")
+
+    event.listen(connection.engine.sync_engine, "connect", do_not_begin)
+    event.listen(connection.engine.sync_engine, "begin", begin)
+
+
+SQLITE_OPTIONS: list[dict[str, Any]] = [{}, {"poolclass": StaticPool}, {"isolation_level": "SERIALIZABLE"}]
+if sys.version_info >= (3, 12):
+    SQLITE_OPTIONS.append({"connect_args": {"autocommit": False}})
+
+
+@pytest.mark.parametrize(
+    ("options", "begins_explicitly"), [*((options, False) for options in SQLITE_OPTIONS), ({}, True)], ids=str
+)
+async def test_a_block_on_sqlite_is_rolled_back(
+    tmp_path: Path, options: dict[str, Any], begins_explicitly: bool
+) -> None:
+    connection = DBConnect.from_url(f"sqlite+aiosqlite:///{tmp_path}/test.db", **options)
+    await connection.session_maker()
+    if begins_explicitly:
+        _begin_explicitly(connection)
+    await run_in_new_ctx(run, connection, "CREATE TABLE notes (body text)")
+    for _ in range(2):
+        async with rolled_back(connection) as session:
+            await run_in_new_ctx(write, connection, "by a request")
+            async with rolled_back(connection) as inner:
+                await run_in_new_ctx(write, connection, "by the inner block")
+                assert await inner.scalar(text("SELECT count(*) FROM notes")) == 2
+            await session.execute(text("INSERT INTO notes (body) VALUES ('by the test')"))
+            rows = (await session.scalars(text("SELECT body FROM notes"))).all()
+            assert rows == ["by a request", "by the test"]
+        async with new_non_ctx_session(connection) as session:
+            assert (await session.scalars(text("SELECT body FROM notes"))).all() == []
+    await run_in_new_ctx(write, connection, "after the block")
+    async with new_non_ctx_session(connection) as session:
+        assert (await session.scalars(text("SELECT body FROM notes"))).all() == ["after the block"]
+    await connection.close()
 
 
 @asynccontextmanager
