@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from ._context.current import current_context
@@ -55,8 +57,7 @@ async def rolled_back(
     assert engine is not None, "session_maker() makes the engine"  # noqa: S101 - for the type checkers
     try:
         async with _own_connection(engine) as bind:
-            transaction = await bind.begin()
-            await _begin_if_the_driver_has_not(bind)
+            transaction = await _begin(bind, connection.name)
             shared = SharedConnection(turn_timeout)
             substitute = _maker_of_queued_sessions(maker, bind, shared)
             with connection.substitute_session_maker(substitute):
@@ -82,12 +83,30 @@ async def _own_connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection
             await run_to_end(close_returned(pool))
 
 
-async def _begin_if_the_driver_has_not(bind: AsyncConnection) -> None:
-    # sqlite3 begins a transaction as late as the first INSERT. The end of a SAVEPOINT outside of a transaction commits.
-    if bind.dialect.name == "sqlite":
-        driver_connection: Any = (await bind.get_raw_connection()).driver_connection
-        if not driver_connection.in_transaction:
-            await bind.exec_driver_sql("BEGIN")
+async def _begin(bind: AsyncConnection, name: str) -> AsyncTransaction:
+    transaction = await bind.begin()
+    pooled = await bind.get_raw_connection()
+    driver_connection: Any = pooled.driver_connection
+    is_sqlite = bind.dialect.name == "sqlite"
+    if is_sqlite and driver_connection.in_transaction:
+        return transaction
+    if _is_in_autocommit(bind.dialect, pooled.dbapi_connection):
+        raise InvalidRequestError(
+            f"rolled_back(): the engine of {name!r} has isolation_level='AUTOCOMMIT', in which each statement is final "
+            "and nothing can be rolled back. Make the engine of the tests without it. If some statements need it, give "
+            "them a DBConnect of their own, which the tests leave alone"
+        )
+    if is_sqlite:
+        # sqlite3 begins as late as the first INSERT, and the end of a SAVEPOINT outside of a transaction commits.
+        await bind.exec_driver_sql("BEGIN")
+    return transaction
+
+
+def _is_in_autocommit(dialect: Dialect, dbapi_connection: Any) -> bool:
+    try:
+        return dialect.detect_autocommit_setting(dbapi_connection)
+    except NotImplementedError:
+        return False
 
 
 def _maker_of_queued_sessions(

@@ -378,6 +378,23 @@ async def test_a_block_on_sqlite_is_rolled_back(
     await connection.close()
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "aiosqlite"])
+async def test_a_block_on_an_engine_in_autocommit_is_refused(database: Database, tmp_path: Path, driver: str) -> None:
+    url = (
+        make_url(f"sqlite+aiosqlite:///{tmp_path}/test.db")
+        if driver == "aiosqlite"
+        else make_url(database.url).set(drivername=f"postgresql+{driver}")
+    )
+    connection = DBConnect.from_url(url, name="main", isolation_level="AUTOCOMMIT")
+    with pytest.raises(InvalidRequestError, match=r"'main' .*AUTOCOMMIT.*Make the engine of the tests without it"):
+        async with rolled_back(connection):
+            pytest.fail("there is nothing to roll back")
+    assert connection.engine is None
+    async with db_context():
+        await run(connection, "SELECT 1")
+    await connection.close()
+
+
 @asynccontextmanager
 async def _open_transaction(connection: DBConnect, body: str) -> AsyncGenerator[None]:
     """Have another task write, and commit after the block."""
