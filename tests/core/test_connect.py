@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import Pool, QueuePool
 
 from context_async_sqlalchemy import DBConnect, close_db_session, commit_db_session, db_context, db_session
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.support.connections import connect_to, in_use
 from tests.support.database import Database
 from tests.support.proxy import Proxy
+from tests.support.recorder import Recorder
 from tests.support.waiting import turns, until_async
 
 
@@ -278,3 +280,19 @@ async def test_switching_to_and_fro_between_two_engines_leaves_nothing_behind(da
     assert set(listeners) == {1}
     gc.collect()
     assert len(pools) == 2
+
+
+async def test_an_observer_that_has_left_can_come_back(database: Database) -> None:
+    connection = connect_to(database.url)
+    checkouts: list[int] = []
+    for _ in range(2):
+        recorder = Recorder()
+        lifecycle = Lifecycle([connection], observers=[recorder])
+        async with db_context():
+            await (await db_session(connection)).execute(text("SELECT 1"))
+        connection.observe_no_more(lifecycle.observation)
+        async with db_context():
+            await (await db_session(connection)).execute(text("SELECT 1"))
+        checkouts.append(len(recorder.checkouts))
+    assert checkouts == [1, 1]
+    await connection.close()

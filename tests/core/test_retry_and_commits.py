@@ -18,10 +18,12 @@ from context_async_sqlalchemy import (
     new_non_ctx_session,
     run_in_new_ctx,
 )
+from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.conformance.statements import run, write
 from tests.core.conftest import Run
 from tests.support.connections import connect_to, in_use
 from tests.support.database import CONFLICT, FAILING_COMMIT, Database
+from tests.support.recorder import Recorder
 
 
 async def _commit_early(connection: DBConnect) -> None:
@@ -111,6 +113,43 @@ async def test_a_commit_that_the_server_has_refused_is_none(
 
     await rerun(function, Retry(base_delay=0))
     assert await database.notes() == ["written"]
+
+
+@pytest.mark.usefixtures("pauses")
+async def test_a_commit_of_nothing_is_none(rerun: Run, connection: DBConnect, database: Database) -> None:
+    attempts: list[None] = []
+
+    async def function() -> None:
+        attempts.append(None)
+        # There may be no session yet, and then one that is in no transaction.
+        await commit_db_session(connection)
+        await db_session(connection)
+        await commit_db_session(connection)
+        await write(connection, "written")
+        if len(attempts) == 1:
+            await run(connection, CONFLICT)
+
+    await rerun(function, Retry())
+    assert len(attempts) == 2
+    assert await database.notes() == ["written"]
+
+
+@pytest.mark.usefixtures("pauses")
+async def test_a_retry_after_a_refused_commit_names_its_pool(rerun: Run, serializable: DBConnect) -> None:
+    recorder = Recorder()
+    lifecycle = Lifecycle([serializable], observers=[recorder])
+    for doctor in ("Ada", "Grace"):
+        await run_in_new_ctx(write, serializable, doctor)
+    attempts: list[None] = []
+
+    async def function() -> None:
+        attempts.append(None)
+        if len(attempts) == 1:
+            await _fail_at_the_commit(serializable)
+
+    await rerun(function, Retry())
+    assert [each.pool.name for each in recorder.retries if each.pool is not None] == ["main"]
+    await lifecycle.shut_down()
 
 
 async def _fail_at_the_commit(serializable: DBConnect) -> None:
