@@ -1,4 +1,4 @@
-"""Running a function again when the database has refused its transaction: serialization failures and deadlocks."""
+"""Runs a function again when the database has refused its transaction: serialization failures and deadlocks."""
 
 import asyncio
 import random
@@ -19,21 +19,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
-"""``serialization_failure`` and ``deadlock_detected`` (PostgreSQL, appendix A; CockroachDB and YugabyteDB use the
-same): the server has rolled the transaction back, and the same one may succeed next time."""
+"""``serialization_failure`` and ``deadlock_detected`` (PostgreSQL, appendix A).
+
+The server has rolled the transaction back, and the same transaction may succeed next time. CockroachDB and YugabyteDB
+use these codes too.
+"""
 
 _STATUSES = range(100, 600)
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a function is run, and how long is waited in between.
+    """The number of attempts, and the delays between them.
 
-    Before attempt n + 1 it waits a random time between 0 and ``base_delay * 2 ** (n - 1)``, at most ``max_delay``
-    (full jitter: whoever met in a conflict should not meet again).
+    The delay before attempt n + 1 is random, between 0 and ``base_delay * 2 ** (n - 1)`` and at most ``max_delay``
+    (full jitter, so that conflicting transactions do not collide again).
 
     Args:
-        attempts: how often the function is run at most, the first time included.
+        attempts: the most runs of the function, the first one included.
         base_delay: seconds.
         max_delay: seconds.
 
@@ -53,17 +56,17 @@ class Retry:
             )
 
     def delay(self, attempt: int) -> float:
-        """Choose how many seconds to wait after a failed attempt; the first one is number 1."""
-        # 2.0 ** 1024 would overflow; no delay needs more doublings than these.
+        """Return the random delay in seconds after a failed attempt. The first attempt is number 1."""
+        # The exponent is limited because 2.0 ** 1024 would overflow.
         longest = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 60))
         return random.uniform(0, longest)  # noqa: S311 - no secret
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """Return the SQLSTATE of a database's error, or None for any other.
+    """Return the SQLSTATE of a database error, or None for any other error.
 
-    Drivers call it ``sqlstate`` (asyncpg, psycopg) or ``pgcode`` (psycopg2 and its followers). SQLAlchemy's adapter
-    for asyncpg raises an error of its own ``from`` the driver's.
+    The attribute of the driver's error is ``sqlstate`` (asyncpg, psycopg) or ``pgcode`` (psycopg2 and drivers like it).
+    SQLAlchemy's adapter for asyncpg raises a separate error ``from`` the driver's error.
     """
     cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else None
     while cause is not None:
@@ -76,35 +79,39 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Tell whether the same transaction, run again, may succeed: a serialization failure or a deadlock.
+    """Return whether an error is a serialization failure or a deadlock, so that a retry may succeed.
 
     Args:
-        error: what a statement or a commit has raised. An exception that the application has made of it is not
-            retryable: it is an answer.
+        error: the exception that a statement or a commit raised. An exception that the application raised in its place
+            is not retryable: it is the response.
 
     """
     return sqlstate_of(error) in RETRYABLE_SQLSTATES
 
 
 def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
-    """Make a function of a request run again when its transaction meets a serialization failure or a deadlock.
+    """Make a function run again when its transaction fails by a serialization failure or a deadlock.
 
-    The function is a unit of work of its own: it must find no open transaction, and what it has done is committed
-    when it returns, as a serialization failure may show as late as the COMMIT. If it returns a response whose status
-    does not commit, or after ``set_rollback()``, nothing is committed. If it raises, whatever the error, or is
-    cancelled, the context's sessions are rolled back and hold no connection: between two attempts, and for a caller
-    that goes on. Called by another such function, or in ``run_in_new_ctx(retry=...)``, it is a part of that one,
-    which decides what an error leaves.
+    The function is a separate unit of work in the current context. It must find no open transaction. Its work is
+    committed when it returns, because a serialization failure may show as late as the COMMIT. Nothing is committed if
+    the function returns a response whose status does not commit, or after ``set_rollback()``.
 
-    It is not run again if a part of the context has been committed already or the response has begun: the error then
-    has a note that says so.
+    If the function raises any error or is cancelled, the context's sessions are rolled back. They hold no connection
+    between two attempts, nor when a caller handles the error and goes on. A raised response whose status commits is
+    the exception: the end of the request commits it.
+
+    A function that is called by another retried function, or in ``run_in_new_ctx(retry=...)``, is a part of that unit
+    of work. It neither commits nor rolls back.
+
+    The function is not run again if a part of the context has been committed or if the response has begun. A note on
+    the error says so.
 
     Args:
-        retry: how often, and how long to wait.
+        retry: the number of attempts and the delays.
 
     Raises:
-        sqlalchemy.exc.InvalidRequestError: a transaction is open at the call: it would be rolled back with the first
-            attempt, and not be done again.
+        sqlalchemy.exc.InvalidRequestError: a transaction is open at the call. The first failed attempt would roll back
+            its work, and no later attempt would repeat that work.
         ContextNotInitiatedError: no context is open.
         ContextClosedError: the context has ended.
 
@@ -137,7 +144,7 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
                             raise
                     await pause(retry.delay(attempt))
                     attempt += 1
-                    # A set_rollback() of the failed attempt is not one of the next.
+                    # A set_rollback() of the failed attempt does not apply to the next attempt.
                     context.rollback_only = rollback_only
             finally:
                 context.is_retried = False
@@ -148,13 +155,15 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
 
 
 def may_run_again(context: Context, retry: Retry, attempt: int, error: Exception) -> bool:
-    """Tell whether a function may be run again after an error; tell observers if so, else add to the error why not.
+    """Return whether a function may be run again after an error.
+
+    If so, the observers are called. If the error is retryable and the answer is no, a note on the error says why.
 
     Args:
-        context: in which the attempt was made, rolled back by now.
-        retry: how often.
-        attempt: the number of the attempt that has failed, from 1.
-        error: what it has raised.
+        context: the context of the attempt, which has been rolled back.
+        retry: the number of attempts.
+        attempt: the number of the failed attempt, from 1.
+        error: the exception that the attempt raised.
 
     """
     sqlstate = sqlstate_of(error)
@@ -188,17 +197,17 @@ async def pause(seconds: float) -> None:
 
 
 async def _run_unit(context: Context, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function once; commit its work, or roll it back if the function or the commit fails."""
+    """Run a function once and commit its work. If the function or the commit fails, roll the work back."""
     try:
         result = await function(*args, **kwargs)
         if _commits(context, result):
             await commit_all_sessions()
     except GeneratorExit:
-        # Nothing can be awaited in a coroutine that is closed.
+        # A coroutine that is being closed cannot await a rollback.
         raise
     except BaseException as error:
-        # The end of the request commits a raised response by its status: aiohttp's ``raise web.HTTPFound``. Any other
-        # error may be handled by the caller, and the request be committed then.
+        # The end of the request commits a raised response by its status (aiohttp's ``raise web.HTTPFound``). After any
+        # other error half of the work must not stay: the caller may handle the error, and the request then commits.
         if not _is_response_that_commits(context, error):
             await _roll_back(context)
         raise
@@ -209,13 +218,13 @@ async def _roll_back(context: Context) -> None:
     try:
         context.require_open()
     except ContextClosedError:
-        # The function has outlived its context. The task that ends the context may be in the middle of a COMMIT.
+        # The function has outlived its context. A rollback here could interrupt the COMMIT of the task that ends it.
         return
     await rollback_all_sessions()
 
 
 def _require_no_transaction(context: Context, name: str) -> None:
-    # A stand-in, a mock, says for ever that it is in a transaction.
+    # Mocks are left out, because a mock always says that it is in a transaction.
     used = [connect for connect, session in context.transactions() if sync_session_of(session) is not None]
     if used:
         raise InvalidRequestError(
@@ -227,7 +236,7 @@ def _require_no_transaction(context: Context, name: str) -> None:
 
 
 def _commits(context: Context, result: object) -> bool:
-    """Tell whether what a function returns lets it commit: a handler's response may be an error."""
+    """Return whether a function's result lets its work be committed; the response of a handler may be an error."""
     status = _status_of(result)
     return status is None or context.rules.commit_on(status)
 
