@@ -1,4 +1,4 @@
-"""A context of one's own: for jobs, websocket messages, and queries that run concurrently."""
+"""Separate contexts: for jobs, websocket messages, and queries that run concurrently."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def db_context() -> AsyncGenerator[None]:
-    """Open a context for a block: its sessions are committed at the end, or rolled back by an exception.
+    """Open a context for a block. The end of the block commits its sessions, and an exception rolls them back.
 
-    A context that is open already is left alone: the block has sessions, transactions and connections of its
-    own. Hooks and time limits are those of the application in whose request or task it runs.
+    A context that is open already is left alone: the block has separate sessions, transactions and connections. Its
+    hooks and time limits are those of the surrounding context, if there is one.
 
     Raises:
-        Exception: what a failing commit raised; everything is rolled back and closed.
+        Exception: a commit failed. Everything is rolled back and closed.
 
     """
     context, token = open_context()
@@ -45,18 +45,18 @@ async def run_in_new_ctx(callable_func: Callable[P, Awaitable[T]], *args: P.args
 
 
 async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-    """Run a function in a context of its own: committed when it returns, rolled back when it raises.
+    """Run a function in a separate context, which commits when the function returns and rolls back when it raises.
 
     Args:
-        callable_func: the coroutine function; ``db_session`` gives it sessions of its own.
-        args: its positional arguments.
-        kwargs: its keyword arguments, but for ``retry``: with a :class:`Retry` the function is run again, each time
-            in a fresh context, when a statement of it or its COMMIT meets a serialization failure or a deadlock and
-            nothing of the context has been committed before. A ``retry`` of another type is the function's own.
+        callable_func: the coroutine function. ``db_session`` gives it the sessions of the separate context.
+        args: the positional arguments of the function.
+        kwargs: the keyword arguments of the function. A ``retry`` that is a :class:`Retry` is not passed on: after a
+            serialization failure or a deadlock the function is run again, each time in a fresh context, unless a part
+            of the context has been committed. A ``retry`` of another type is passed to the function.
 
     Raises:
-        Exception: what the function or a failing commit raised; an error that could have been retried, and was not,
-            has a note that says why.
+        Exception: the function or its commit raised it. If the error is retryable and was not retried, a note on the
+            error says why.
 
     Example::
 
