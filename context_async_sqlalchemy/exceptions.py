@@ -1,4 +1,4 @@
-"""The exceptions of this library: each says what happened and what to do about it."""
+"""The exceptions of this library. Their messages name the cause and the remedy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,13 +48,13 @@ class ContextClosedError(Exception):
 
 
 class CommitTimeoutError(TimeoutError):
-    """Raised when a commit did not finish in ``finish_timeout``; whether it took effect is unknown.
+    """Raised when a commit did not end within ``finish_timeout``. The outcome on the server is unknown.
 
-    The connection has been invalidated: it is not given to anybody else.
+    The database connection has been invalidated, so that no other session gets it.
 
     Attributes:
-        connection: name of the connection.
-        seconds: the time that the commit was given.
+        connection: the name of the connection.
+        seconds: the time limit of the commit.
 
     """
 
@@ -68,7 +68,7 @@ class CommitTimeoutError(TimeoutError):
         )
 
     def __reduce__(self) -> _Reduced:
-        """Return what pickle and copy make the error from: by default they call the class with the message."""
+        """Return the arguments of the constructor, because pickle and copy would call the class with the message."""
         return type(self), (self.connection, self.seconds), vars(self)
 
 
@@ -91,20 +91,20 @@ class FailedTransactionError(Exception):
         )
 
     def __reduce__(self) -> _Reduced:
-        """Return what pickle and copy make the error from: by default they call the class with the message."""
+        """Return the arguments of the constructor, because pickle and copy would call the class with the message."""
         return type(self), (self.error_name,), vars(self)
 
 
 class PartialCommitError(Exception):
-    """Raised when a context with several connections committed some of them, and then one failed.
+    """Raised when a context with several connections had committed some of them, and then a commit failed.
 
-    There is no atomic commit over several databases: what had been committed stays. The cause
-    (``__cause__``) is the exception of the commit that failed.
+    There is no atomic commit over several databases, so the committed transactions stay. The cause (``__cause__``) is
+    the exception of the failed commit.
 
     Attributes:
-        committed: names of the connections whose transactions are committed, in order.
-        failed: name of the connection whose commit failed.
-        rolled_back: names of the connections that were rolled back because of that.
+        committed: the names of the connections whose transactions are committed, in order.
+        failed: the name of the connection whose commit failed.
+        rolled_back: the names of the connections that were rolled back because of the failure.
 
     """
 
@@ -119,5 +119,5 @@ class PartialCommitError(Exception):
         )
 
     def __reduce__(self) -> _Reduced:
-        """Return what pickle and copy make the error from: by default they call the class with the message."""
+        """Return the arguments of the constructor, because pickle and copy would call the class with the message."""
         return type(self), (self.committed, self.failed, self.rolled_back), vars(self)
