@@ -1,8 +1,7 @@
-"""Greenlets that outlast a call: SQLAlchemy makes one for each, which costs more than most of what it runs there.
+"""Reuses greenlets. SQLAlchemy starts one per call, and starting it often costs more than the call.
 
-CPython maps 16 KB of memory for the frames of a new greenlet, and unmaps them when it ends (``allocate_chunk`` in
-Python/pystate.c, 3.11 to 3.13). In a service that is 25 to 30 us, 5 % of a request with two SELECTs; one that waits for
-its next call has that memory, and the processor has it in its caches.
+CPython maps 16 KB of memory for the frames of a new greenlet, and unmaps the memory when the greenlet ends
+(``allocate_chunk`` in Python/pystate.c, 3.11 to 3.13). A greenlet that waits for its next call keeps this memory.
 """
 
 import sys
@@ -15,14 +14,17 @@ import greenlet  # type: ignore[import-untyped] # it has no types; it is what sq
 from sqlalchemy.util import await_only, greenlet_spawn
 
 _MOST_KEPT = 64
-"""In each thread: at most so many are ready for calls that are made at the same time."""
+"""The most idle greenlets of a thread, ready for concurrent calls."""
 
 _DEEPEST = 100
-"""Frames. A greenlet counts the frames of its maker against the recursion limit as long as it lives."""
+"""The most frames below the maker of a reused greenlet.
+
+A greenlet counts the frames below its maker against the recursion limit of every call that it runs.
+"""
 
 
 class _Nothing:
-    """An awaitable that does not wait, and gives None."""
+    """An awaitable that returns None without a wait."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         yield from ()
@@ -32,11 +34,11 @@ _NOTHING = _Nothing()
 
 
 class _KeptGreenlet:
-    """A greenlet of SQLAlchemy's making that runs one call after another; a call that raises is its last.
+    """A greenlet of SQLAlchemy's that runs one call after another. A call that raises ends the greenlet.
 
     Attributes:
-        call: what it runs next.
-        coroutine: what drives it; it yields the object itself when a call has ended.
+        call: the next call.
+        coroutine: SQLAlchemy's coroutine that runs the greenlet. It yields this object when a call has ended.
 
     """
 
@@ -49,11 +51,11 @@ class _KeptGreenlet:
         self.coroutine.send(None)
 
     def enter(self, driver: Any) -> None:
-        """Have the contextvars of the current task."""
+        """Use the contextvars of the current task."""
         self._greenlet.gr_context = driver.gr_context
 
     def leave(self) -> None:
-        """Let go of the contextvars, which may hold a request."""
+        """Drop the contextvars, because they may hold a request."""
         self._greenlet.gr_context = None
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -63,24 +65,24 @@ class _KeptGreenlet:
         self._greenlet = greenlet.getcurrent()
         while True:
             await_only(self)
-            # Not kept until the next one: it holds a session.
+            # The call is dropped, because it holds a session.
             call, self.call = self.call, None
             if call is not None:
                 call()
             call = None
-            # SQLAlchemy's coroutine keeps the last value that the call awaited until it has another one.
+            # SQLAlchemy's coroutine keeps the last awaited value until it awaits another one.
             await_only(_NOTHING)
 
 
 class _Idle:
-    """The greenlets of a thread that wait for a call."""
+    """The idle greenlets of a thread."""
 
     def __init__(self) -> None:
         self.greenlets: list[_KeptGreenlet] = []
         self._thread = threading.get_ident()
 
     def __del__(self) -> None:
-        # The collector does not see what a suspended greenlet holds. Nobody else may end those of a thread.
+        # The garbage collector cannot see into a suspended greenlet, so it is closed here. Only its thread may do that.
         if threading.get_ident() == self._thread:
             for kept in self.greenlets:
                 kept.coroutine.close()
@@ -96,7 +98,7 @@ _thread = _Thread()
 
 def _is_shallow() -> bool:
     try:
-        # It is documented, and makes no object of each frame, as a walk along ``f_back`` would.
+        # This is documented. A walk along ``f_back`` would be slower, because it makes an object for each frame.
         sys._getframe(_DEEPEST)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     except ValueError:
         return True
@@ -105,19 +107,19 @@ def _is_shallow() -> bool:
 
 @types.coroutine
 def run_in_kept_greenlet(call: Callable[[], object]) -> Generator[Any, Any, None]:
-    """Make a synchronous call of SQLAlchemy's as ``greenlet_spawn`` does, in a greenlet that was kept if there is one.
+    """Run a synchronous call of SQLAlchemy's as ``greenlet_spawn`` does, in an idle greenlet if there is one.
 
     Args:
-        call: without arguments; what it returns is dropped.
+        call: a function without arguments. Its result is dropped.
 
     Raises:
-        Exception: what the call has raised.
+        Exception: the call raised it.
 
     """
     idle = _thread.idle.greenlets
     driver = greenlet.getcurrent()
     if driver.parent is not None or not (idle or _is_shallow()):
-        # A greenlet that is kept has the thread's main greenlet as its parent, and few frames below it.
+        # A reused greenlet has the thread's main greenlet as its parent, and few frames below its maker.
         yield from greenlet_spawn(call)
         return
     kept = idle.pop() if idle else _KeptGreenlet()
