@@ -133,7 +133,7 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
                 return await function(*args, **kwargs)
             _require_no_transaction(context, getattr(function, "__qualname__", repr(function)))
             rollback_only = context.rollback_only
-            context.watch_commits()
+            context.count_own_commits()
             attempt = 1
             try:
                 while True:

@@ -82,7 +82,7 @@ async def _run_again(retry: Retry, function: Callable[P, Awaitable[T]], *args: P
         try:
             async with db_context():
                 context = current_context()
-                context.watch_commits()
+                context.count_own_commits()
                 return await function(*args, **kwargs)
         except Exception as error:
             if context is None or not may_run_again(context, retry, attempt, error):

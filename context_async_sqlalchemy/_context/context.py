@@ -170,8 +170,8 @@ class Context:
                 parent.has_committed = True
             parent = parent.parent
 
-    def watch_commits(self) -> None:
-        """Begin what is retried: from now on a session's own ``commit()`` counts too."""
+    def count_own_commits(self) -> None:
+        """Mark the context as retried: from now on ``commit()`` of its sessions counts as a commit of the context."""
         self.is_retried = True
         for session in self.sessions.values():
             self._watch(session)
