@@ -1,4 +1,4 @@
-"""The end of an engine whose sessions may still be in flight, and whose server may answer no more."""
+"""Disposes of an engine whose sessions may still be in flight, and whose server may have stopped answering."""
 
 import asyncio
 import weakref
@@ -12,32 +12,32 @@ from sqlalchemy.util import greenlet_spawn
 from ._runtime.shield import run_to_end
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds that connections may take to say good-bye to their server before they are just dropped."""
+"""Seconds that connections get to close cleanly before they are dropped."""
 
-# Pools whose connections are closed as they come back, by the "checkin" listener that does so.
+# Pools whose connections are closed when they are returned, with the "checkin" listener that closes them.
 _closing_on_return: "weakref.WeakKeyDictionary[Pool, Callable[..., None]]" = weakref.WeakKeyDictionary()
 
-# The tasks that close returned connections, by task: the event loop does not keep its tasks alive.
+# The tasks that close returned connections, with their pools. The event loop itself does not keep its tasks alive.
 _closing_tasks: dict[asyncio.Task[None], Pool] = {}
 
 
 async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
-    """Dispose of an engine: idle connections are closed now, those of sessions in flight as they come back.
+    """Close the idle connections of an engine now, and those of sessions in flight when they are returned.
 
-    A server that answers no more (its machine is gone, the network is cut) is not waited for: a driver that wants to
-    hear from it before it closes a connection would wait for ever.
+    This waits at most ``CLOSE_TIMEOUT`` for the server. A driver that waits for the server's answer before it closes a
+    connection would otherwise wait for ever if the machine is gone or the network is cut.
 
     Args:
         engine: the engine.
-        is_replaced: another one is in use, so that nothing may stay open in this one. Sessions in flight may begin
-            new transactions on it all the same.
+        is_replaced: whether another engine is in use now. Sessions in flight may still begin transactions on this
+            engine, and none of its connections may stay open.
 
     """
     pool = engine.sync_engine.pool
     if not isinstance(pool, QueuePool):
         await engine.dispose()
         return
-    # The engine's new pool has the listeners of the old one.
+    # SQLAlchemy copies the listeners of the old pool to the new one.
     _keep_on_return(pool)
     engine.sync_engine.dispose(close=False)
     _close_on_return(pool)
@@ -47,7 +47,7 @@ async def dispose(engine: AsyncEngine, *, is_replaced: bool = False) -> None:
 
 
 def reuse(engine: AsyncEngine) -> None:
-    """Take back that an engine keeps nothing open: an application may use one that was replaced before."""
+    """Let an engine keep idle connections again, because an application may return to an engine that was replaced."""
     _keep_on_return(engine.sync_engine.pool)
 
 
@@ -91,10 +91,10 @@ async def _close_idle(pool: Pool) -> None:
     idle = pool.checkedin() if isinstance(pool, QueuePool) else 0
     if not idle:
         return
-    # Each closes what it finds, one by one. As many of them as there are connections, and none waits for another.
+    # One ``dispose()`` per idle connection, run concurrently, so that a hanging connection does not delay the others.
     closing = {asyncio.ensure_future(greenlet_spawn(pool.dispose)) for _ in range(idle)}
     _, late = await asyncio.wait(closing, timeout=CLOSE_TIMEOUT)
     for each in late:
-        each.cancel()  # SQLAlchemy logs it, and the driver drops the connection.
+        each.cancel()  # SQLAlchemy logs the cancellation, and the driver drops the connection.
     if late:
         await asyncio.wait(late)
