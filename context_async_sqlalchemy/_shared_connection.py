@@ -1,7 +1,7 @@
-"""Sessions that share one database connection in SAVEPOINTs: whose turn it is.
+"""Sessions that share one database connection: each works in a SAVEPOINT, and they take turns.
 
-SAVEPOINTs of one connection form a stack: releasing one destroys those opened after it. So a session may only
-open one while none is open, or inside one of a session that waits for it.
+The SAVEPOINTs of a connection form a stack: the end of a SAVEPOINT destroys all later ones. So a session may open a
+SAVEPOINT only if the stack is empty, or within the SAVEPOINT of a session that waits for it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from ._context.current import context_or_none
 
 SHARED_CONNECTION = "context_async_sqlalchemy._shared_connection"
 
-# The rest of the time is for the COMMIT or the ROLLBACK itself.
+# The COMMIT or the ROLLBACK itself needs the rest of the time.
 _SHARE_OF_FINISH_TIMEOUT = 0.5
 
 _LOST = (
@@ -33,7 +33,7 @@ _LOST = (
 
 
 class SharedConnection:
-    """The stack of the sessions that are in a transaction on the shared connection.
+    """The stack of the sessions that have a SAVEPOINT on one database connection.
 
     Args:
         timeout: seconds that a session waits for its turn.
@@ -48,7 +48,7 @@ class SharedConnection:
 
     @contextmanager
     def nesting_in(self, session: Session) -> Generator[None]:
-        """Let every session nest in this one: a test's session, because the test awaits the requests that it makes."""
+        """Let every session nest in the session of a test, because the test awaits its requests."""
         self._test_sessions.append(session)
         try:
             yield
@@ -57,7 +57,7 @@ class SharedConnection:
 
     @contextmanager
     def waiting_at_most(self, timeout: float) -> Generator[None]:
-        """Have sessions wait at most so many seconds for their turn."""
+        """Replace the seconds that a session waits for its turn, until the end of the block."""
         previous, self._timeout = self._timeout, timeout
         try:
             yield
@@ -65,7 +65,7 @@ class SharedConnection:
             self._timeout = previous
 
     async def wait_for_turn(self, session: "QueuedSession") -> None:
-        """Wait until a session may run a statement.
+        """Wait until a session may begin its transaction, or execute a statement in it.
 
         Raises:
             TimeoutError: another session kept its transaction open.
@@ -76,7 +76,7 @@ class SharedConnection:
             self._stack.append(session)
 
     async def wait_to_commit(self, session: "QueuedSession") -> None:
-        """Wait until no SAVEPOINT is open that the end of a session's transaction would destroy.
+        """Wait until no SAVEPOINT is open within that of a session, because a COMMIT would destroy it.
 
         Raises:
             TimeoutError: another session kept its transaction open.
@@ -84,7 +84,7 @@ class SharedConnection:
         """
         limit = self._timeout
         if (context := session.own_context()) is not None:
-            # The end of the context stops to wait after finish_timeout, and would blame the database.
+            # Otherwise the end of the context would stop the wait after finish_timeout, and blame the database.
             limit = min(limit, context.rules.finish_timeout * _SHARE_OF_FINISH_TIMEOUT)
         await self._wait(session, lambda: not self.sessions_above(session), limit)
 
@@ -95,17 +95,17 @@ class SharedConnection:
                 await self.wait_to_commit(session)
 
     def is_of_test(self, session: Session) -> bool:
-        """Return whether a session is a test's own, or that of a block within a block."""
+        """Return whether a session belongs to a test, or is the SAVEPOINT of a block within a block."""
         return session in self._test_sessions
 
     def sessions_above(self, session: "QueuedSession") -> "list[QueuedSession]":
-        """Return the sessions whose SAVEPOINTs were opened after that of a session, the last one first."""
-        # A session that was asked for its bind, and then began no transaction, has no end that gives the turn back.
+        """Return the sessions whose SAVEPOINTs are within that of a session, the last one first."""
+        # A session without a transaction has only been asked for its bind. No end of a transaction would remove it.
         self._stack = [each for each in self._stack if each.has_transaction]
         return self._stack[: self._stack.index(session) : -1] if session in self._stack else []
 
     def end_turn(self, session: "QueuedSession") -> None:
-        """Let the others go on after a session's transaction has ended."""
+        """Remove a session whose transaction has ended, and wake all waiting sessions."""
         if session in self._stack:
             self._stack.remove(session)
             waiting, self._waiting = self._waiting, []
@@ -135,7 +135,7 @@ class SharedConnection:
     def _may_run_statement(self, session: "QueuedSession") -> bool:
         above = self.sessions_above(session)
         if session in self._stack:
-            # A statement may run above the SAVEPOINTs of a block within the block, and is rolled back with that block.
+            # The session of a test may be used within an inner block, whose end rolls the statement back too.
             return all(map(self.is_of_test, above))
         if not self._stack:
             return True
@@ -144,11 +144,11 @@ class SharedConnection:
 
 
 class QueuedSession(Session):
-    """A Session that waits for its turn before it begins, and before it commits.
+    """A Session that waits for its turn before it begins a transaction, and before it ends one.
 
     Attributes:
-        has_transaction: whether a transaction has begun and has not ended on the server. ``in_transaction()`` is False
-            already while the SAVEPOINT is being rolled back.
+        has_transaction: whether a transaction has begun and has not ended on the server. ``in_transaction()`` becomes
+            False before the SAVEPOINT is rolled back.
 
     """
 
@@ -159,34 +159,34 @@ class QueuedSession(Session):
         self._opened_in: Context | None = context_or_none()
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Any:
-        """Wait for the turn before a statement: this is what SQLAlchemy calls before it begins."""
+        """Return the bind after a wait for the turn. SQLAlchemy calls this before it begins a transaction."""
         if self._is_lost:
             raise InvalidRequestError(_LOST)
         if in_greenlet():
-            # A wait is only possible within a call that SQLAlchemy makes for an AsyncSession.
+            # Elsewhere SQLAlchemy could not wait for the database either.
             await_only(self._shared.wait_for_turn(self))
         return super().get_bind(*args, **kwargs)
 
     def rollback(self) -> None:
-        """Roll back, after the sessions that are nested in this one."""
+        """Roll back after the transactions that are nested in this one have ended."""
         self._end_nested_sessions()
         super().rollback()
 
     def close(self) -> None:
-        """Close the session, after the sessions that are nested in this one have ended."""
+        """Close the session after the transactions that are nested in its transaction have ended."""
         self._end_nested_sessions()
         super().close()
 
     def lose_transaction(self) -> None:
-        """Roll back; refuse further statements until the owner of the session has rolled it back or closed it.
+        """Roll back. Refuse further statements until the owner of the session has rolled it back or closed it.
 
-        A test's own session is not refused anything: the test has left the block within which it had begun.
+        The session of a test is not refused statements, because the test itself has left the block.
         """
         self.rollback()
         self._is_lost = not self._shared.is_of_test(self)
 
     def wait_to_commit(self) -> None:
-        """Wait for the sessions that are nested in this one."""
+        """Wait until the transactions that are nested in this one have ended. Outside of a greenlet this is a no-op."""
         if in_greenlet():
             await_only(self._shared.wait_to_commit(self))
 
@@ -196,7 +196,7 @@ class QueuedSession(Session):
             return
         await_only(self._shared.wait_to_roll_back(self))
         while above := self._shared.sessions_above(self):
-            # Otherwise SQLAlchemy and the server would disagree about the SAVEPOINTs that are open.
+            # A ROLLBACK out of order would leave SAVEPOINTs in SQLAlchemy's stack that the server no longer has.
             above[0].lose_transaction()
 
     @property
@@ -205,12 +205,12 @@ class QueuedSession(Session):
         return shared
 
     def own_context(self) -> Context | None:
-        """Return the open context that this session belongs to, or None if the application made the session itself."""
+        """Return the open context that has this session, or None if the application made the session itself."""
         context = self._opened_in
         return context if context is not None and _has_session(context, self) else None
 
     def is_opened_within(self, other: Session) -> bool:
-        """Tell whether another session belongs to the context that this one was opened in, or to one around it."""
+        """Return whether this session was opened in the context of another session, or in a context within it."""
         context = self._opened_in
         while context is not None:
             if _has_session(context, other):
@@ -246,7 +246,7 @@ event.listen(QueuedSession, "after_transaction_end", _after_transaction_end)
 
 @cache
 def queued_session_class(base: type[Session]) -> type[QueuedSession]:
-    """Return a class of sessions that take turns and are otherwise like the application's own."""
+    """Return a class of sessions that take turns and are otherwise like the sessions of the application."""
     if base is Session:
         return QueuedSession
     return type(base.__name__, (QueuedSession, base), {"__module__": base.__module__})
