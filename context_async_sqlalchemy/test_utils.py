@@ -1,4 +1,4 @@
-"""For tests: everything in one transaction that is rolled back, on every framework; and contexts without a request."""
+"""Helpers for tests: one transaction that is rolled back, on every framework; and contexts without a request."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -24,26 +24,37 @@ DEFAULT_TURN_TIMEOUT = 30.0
 async def rolled_back(
     connection: DBConnect, *, turn_timeout: float = DEFAULT_TURN_TIMEOUT
 ) -> AsyncGenerator[AsyncSession]:
-    """Run a block in which whatever the application does through this connection is rolled back in the end.
+    """Run a block after which all work of the application through this connection is rolled back.
 
-    Sessions work in SAVEPOINTs of one outer transaction: a commit of one request is seen by the next one and by
-    the test, and by nobody else. It holds in every task, so also in the handlers of a server. As one database
-    connection serves them all, transactions of parallel requests take turns; one that is opened inside of
-    another (``run_in_new_ctx`` in a handler) is nested in it.
+    Sessions work in SAVEPOINTs of one outer transaction. The next request and the test see the commit of a request, and
+    no other transaction does. This holds in every task, so also in the handlers of a server. One database connection
+    serves all sessions, so the transactions of parallel requests take turns. A transaction that is opened inside of
+    another one (``run_in_new_ctx`` in a handler) is nested in it, and is lost if the outer one is rolled back.
 
-    Blocks of one connection nest: a fixture's and a test's. The end of the inner block rolls back everything that was
-    done since it began, also by the outer block's session, which cannot commit meanwhile.
+    Blocks nest: a test may open a block within the block of a fixture. The inner block is a SAVEPOINT on the same
+    database connection. It sees the work of the outer block, and its end rolls back all work since its beginning. The
+    session of the outer block can be used in the inner block. It must not commit or roll back there a transaction that
+    is older than the inner block.
 
-    Not covered: what does not go through this connection's sessions (``connection.engine`` used directly), and
+    A request sees an object that the test has added only after ``session.flush()`` or ``session.commit()``. The
+    session of the test keeps the objects that it has loaded. To see how a request has changed an object, the test
+    awaits ``session.refresh(object)``, or selects with ``execution_options(populate_existing=True)``.
+
+    Not covered are statements that bypass the sessions of this connection (``connection.engine`` used directly), and
     checks that PostgreSQL makes at a real COMMIT (deferred constraints).
 
     Args:
         connection: the application's connection.
-        turn_timeout: seconds that a transaction may wait for its turn; then it raises TimeoutError.
-            It holds for the outer block too while an inner one lasts.
+        turn_timeout: seconds that a transaction waits for its turn. The limit of an inner block also holds for the
+            sessions of the outer block until the inner block ends. A COMMIT or ROLLBACK at the end of a context waits
+            at most half of ``finish_timeout``.
 
     Yields:
-        A session for the test itself, in the same outer transaction.
+        A session for the test, in the same outer transaction.
+
+    Raises:
+        TimeoutError: an inner block had to wait longer than ``turn_timeout`` for the transaction of a request to end.
+        sqlalchemy.exc.InvalidRequestError: the engine has ``isolation_level="AUTOCOMMIT"``.
 
     """
     made_here = connection.engine is None
@@ -66,7 +77,7 @@ async def rolled_back(
             await transaction.rollback()
     finally:
         if made_here:
-            # Nobody else stops it, and the next test has an event loop of its own.
+            # No application disposes of this engine, and the next test has another event loop.
             await connection.close()
 
 
@@ -78,7 +89,7 @@ async def _own_connection(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection
             yield bind
     finally:
         # An application that stops within the block disposes of its engine, which gets a new pool. The old pool closes
-        # the connection in a task of its own, which would be cancelled if the event loop ended with the block.
+        # the connection in a separate task. The end of the event loop would cancel this task.
         if engine.sync_engine.pool is not pool:
             await run_to_end(close_returned(pool))
 
@@ -97,7 +108,7 @@ async def _begin(bind: AsyncConnection, name: str) -> AsyncTransaction:
             "them a DBConnect of their own, which the tests leave alone"
         )
     if is_sqlite:
-        # sqlite3 begins as late as the first INSERT, and the end of a SAVEPOINT outside of a transaction commits.
+        # The driver begins before the first INSERT, and outside of a transaction the end of a SAVEPOINT commits.
         await bind.exec_driver_sql("BEGIN")
     return transaction
 
@@ -112,7 +123,7 @@ def _is_in_autocommit(dialect: Dialect, dbapi_connection: Any) -> bool:
 def _maker_of_queued_sessions(
     maker: async_sessionmaker[AsyncSession], bind: AsyncConnection, shared: SharedConnection
 ) -> async_sessionmaker[AsyncSession]:
-    """Return a maker of sessions that share a connection, and are otherwise like those of the application's maker."""
+    """Return a maker of sessions that share a connection, and are otherwise like the sessions of the application."""
     base: type[Session] = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
     options: dict[str, Any] = {
         **maker.kw,
@@ -129,7 +140,7 @@ async def _block_within_a_block(
     maker: async_sessionmaker[AsyncSession], shared: SharedConnection, turn_timeout: float
 ) -> AsyncGenerator[AsyncSession]:
     with shared.waiting_at_most(turn_timeout):
-        # The SAVEPOINT of this session is rolled back when the session is closed, with everything above it.
+        # The end of this session rolls its SAVEPOINT back, with all SAVEPOINTs within it.
         async with _session_of_test(maker, shared) as block:
             await block.connection()
             async with _session_of_test(maker, shared) as session:
@@ -148,7 +159,7 @@ async def _session_of_test(
 
 @asynccontextmanager
 async def rollback_session(connection: DBConnect) -> AsyncGenerator[AsyncSession]:
-    """Open a session outside of any context that is rolled back at the end of the block."""
+    """Open a session outside of any context. The end of the block rolls the session back."""
     maker = await connection.session_maker()
     async with maker() as session:
         try:
@@ -162,8 +173,8 @@ async def set_test_context(auto_close: bool = False) -> AsyncGenerator[None]:  #
     """Open a context for a test that calls application code without a request.
 
     Args:
-        auto_close: at the end of the block commit, or roll back after an exception, and close the sessions;
-            otherwise they are left as they are, for whoever put them into the context.
+        auto_close: whether the end of the block commits the sessions (or rolls them back after an exception) and closes
+            them. Otherwise the sessions are left to the code that put them into the context.
 
     Raises:
         ContextAlreadyInitiatedError: a context is open already.
@@ -186,13 +197,13 @@ async def set_test_context(auto_close: bool = False) -> AsyncGenerator[None]:  #
 
 @asynccontextmanager
 async def put_savepoint_session_in_ctx(connection: DBConnect, session: AsyncSession) -> AsyncGenerator[None]:
-    """Put a session into the current context that works in a SAVEPOINT on another session's connection.
+    """Put a session into the current context. It works in a SAVEPOINT on another session's database connection.
 
-    Use it inside ``set_test_context``.
+    Use this inside ``set_test_context``.
 
     Args:
         connection: the connection that ``db_session`` is called with.
-        session: the test's session, whose database connection is shared.
+        session: the session of the test, whose database connection is shared.
 
     """
     maker = await connection.session_maker()
