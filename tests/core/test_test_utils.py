@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, make_url, text
+from sqlalchemy import event, make_url, select, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -245,6 +245,24 @@ async def test_a_block_leaves_no_connection_on_the_server_of_an_engine_that_was_
         await session.execute(text("SELECT 1"))
         await connection.close()
     await database.wait_for_backends("true", count=0)
+
+
+async def test_objects_of_the_test_are_flushed_for_a_request_and_refreshed_after_it(connection: DBConnect) -> None:
+    async def shout() -> int:
+        session = await db_session(connection)
+        notes = (await session.scalars(select(Note))).all()
+        for note in notes:
+            note.body = note.body.upper()
+        return len(notes)
+
+    async with rolled_back(connection) as session:
+        session.add(note := Note(body="by the test"))
+        assert await run_in_new_ctx(shout) == 0
+        await session.flush()
+        assert await run_in_new_ctx(shout) == 1
+        assert note.body == "by the test"
+        await session.refresh(note)
+        assert note.body == "BY THE TEST"
 
 
 async def test_a_flush_at_the_end_of_a_context_waits_for_its_turn_and_then_says_so(
