@@ -54,20 +54,31 @@ class InnerRelease:
         if not isinstance(context, RequestContext):
             await self.app(scope, receive, send)
             return
+        release = _StreamRelease(context, send)
         try:
-            await self.app(scope, receive, _StreamRelease(context, send).send)
+            await self.app(scope, receive, release.send)
         except Exception as error:
             # BaseHTTPMiddleware ends the body as if the body were complete, and raises the error afterwards. A failure
             # makes the context refuse that end.
             if context.is_started and context.failure is None and context.transactions():
                 context.failure = error
             raise
+        finally:
+            if release.is_incomplete:
+                # The client has left, and BaseHTTPMiddleware ends the body nevertheless.
+                context.rollback_only = True
 
 
 class _StreamRelease:
-    """Replaces ``send`` for an application, and releases the context if the response is a stream."""
+    """Replaces ``send`` for an application, and releases the context if the response is a stream.
+
+    Attributes:
+        is_incomplete: whether a stream has been begun whose last piece has not been sent.
+
+    """
 
     def __init__(self, context: RequestContext, send: Send) -> None:
+        self.is_incomplete = False
         self._context = context
         self._send = send
         self._held: Message | None = None
@@ -85,11 +96,12 @@ class _StreamRelease:
             if message.get("more_body", False):
                 await self._release_at(held)
             await self._send(held)
-        elif self._context.is_released_inside and not message.get("more_body", False):
+        elif self.is_incomplete and not message.get("more_body", False):
+            self.is_incomplete = False
             await self._context.release("end")
         await self._send(message)
 
     async def _release_at(self, start: Message) -> None:
-        self._context.is_released_inside = True
+        self._context.is_released_inside = self.is_incomplete = True
         self._context.status = start["status"]
         await self._context.release("headers")

@@ -31,7 +31,8 @@ class DBContextMiddleware:
     """Gives every request and every websocket of an ASGI application a database context.
 
     The middleware commits or rolls back when the response begins, and before the last piece of a stream. It does so
-    again after the application has returned, for background tasks and for dependencies of FastAPI that end late.
+    again after the application has returned, for background tasks and for dependencies of FastAPI that end late. If the
+    application has returned before the response was complete, the middleware rolls back.
     After the application's lifespan it waits for open contexts, and disposes of the engines.
 
     If a test or a parent application has opened a context, the middleware leaves that context alone.
@@ -69,10 +70,13 @@ class DBContextMiddleware:
         token = make_current(context)
         try:
             await self._serve(context, scope, receive)
-            if context.sessions:
+            if not context.sessions:
+                context.end()
+            elif context.is_complete:
                 await finish_by_status(context, context.status)
             else:
-                context.end()
+                # The client has left in the middle, so the application was stopped in the middle of its work.
+                await finish(context, commit=False)
         except BaseException:
             await finish(context, commit=False)
             raise

@@ -24,18 +24,21 @@ class RequestContext(Context):
     Attributes:
         status: the status of the response, or 500 before the response has begun.
         is_started: whether a part of the response has been sent.
+        is_complete: whether the application has sent the last piece of the response, or has answered the handshake of a
+            websocket. Servers and frameworks end an application without an exception when its client leaves.
         is_released_inside: whether an ``InnerRelease`` releases this context; see ``base_http_middleware``.
         failure: the exception because of which the rest of the response must not be sent, or None.
 
     """
 
-    __slots__ = ("_released_stand_ins", "_send", "failure", "is_released_inside", "is_started", "status")
+    __slots__ = ("_released_stand_ins", "_send", "failure", "is_complete", "is_released_inside", "is_started", "status")
 
     def __init__(self, rules: Rules, scope: Scope, send: Send, parent: Context | None) -> None:
         super().__init__(rules, parent, scope)
         self._send = send
         self.status = _NOT_ANSWERED
         self.is_started = False
+        self.is_complete = False
         self.is_released_inside = False
         self.failure: Exception | None = None
         self._released_stand_ins: Work = []
@@ -53,7 +56,12 @@ class RequestContext(Context):
                 self.is_started = True
                 return self._send(message)
             return self._begin(message)
-        if not self.sessions or not self.is_started:
+        if not self.is_started:
+            return self._send(message)
+        # Not `message.get`, because it is one more call for every request.
+        if "more_body" not in message or not message["more_body"]:
+            self.is_complete = True
+        if not self.sessions:
             return self._send(message)
         return self._go_on(message)
 
@@ -85,7 +93,7 @@ class RequestContext(Context):
 
     async def _go_on(self, message: Message) -> None:
         # The release precedes the last piece of a body, because the client then treats the response as complete.
-        if self.failure is None and not self.is_released_inside and not message.get("more_body", False):
+        if self.failure is None and self.is_complete and not self.is_released_inside:
             await self.release("end")
         if self.failure is not None:
             raise self.failure
@@ -113,4 +121,5 @@ class WebSocketContext(RequestContext):
                 self.status = message["status"]
             case _:
                 return self._send(message)
+        self.is_complete = True
         return self._begin(message)

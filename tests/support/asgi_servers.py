@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import hypercorn.asyncio
 import uvicorn
@@ -15,11 +15,13 @@ Serve = Callable[[Any, float], AbstractAsyncContextManager[int]]
 
 
 @asynccontextmanager
-async def under_uvicorn(app: Any, grace: float = 5.0) -> AsyncGenerator[int]:
-    """Serve an application by uvicorn."""
+async def under_uvicorn(
+    app: Any, grace: float = 5.0, http: Literal["httptools", "h11"] = "httptools"
+) -> AsyncGenerator[int]:
+    """Serve an application by uvicorn, with one of its parsers of HTTP."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = int(listener.getsockname()[1])
-    config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="websockets-sansio")
+    config = uvicorn.Config(app, http=http, lifespan="on", log_config=None, access_log=False, ws="websockets-sansio")
     config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener]))
