@@ -99,7 +99,12 @@ async def release_by_status(context: Context, status: int, cause: ReleaseCause =
     context.releasing = cause
     try:
         if not context.rollback_only and context.rules.commit_on(status):
-            await commit_sessions(context, work)
+            try:
+                await commit_sessions(context, work)
+            except BaseException as error:
+                if context.record is not None:
+                    context.record.commit_failed(error)
+                raise
         else:
             await run_to_end(rollback_sessions(context, work))
     finally:

@@ -1,14 +1,19 @@
 """What observers are told of requests: the route's template, whatever happens beside it."""
 
 import asyncio
+import contextlib
 import re
+from typing import Any
 
+import aiohttp
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import commit_db_session, db_session, run_in_new_ctx
 from tests.conformance.driver import Exchange, Handler, Reply
 from tests.conformance.service import Service
 from tests.conformance.statements import run, write
+from tests.support.database import FAILING_COMMIT
 from tests.support.recorder import Recorder
 from tests.support.waiting import until
 
@@ -110,3 +115,29 @@ async def test_a_session_of_the_applications_own_belongs_to_the_route(service: S
         await client.get()
     assert [re.sub(r"\{.*\}", "", checkout.route) for checkout in recorder.checkouts] == [service.driver.route("/")] * 2
     assert len(recorder.contexts) == 1
+
+
+@pytest.mark.parametrize("fails", ["in the response's COMMIT", "in the hook", "at the headers", "after the headers"])
+async def test_a_failing_commit_counts_as_failed(service: Service, fails: str) -> None:
+    recorder = Recorder()
+
+    async def refuse(_session: AsyncSession) -> None:
+        raise ZeroDivisionError
+
+    async def handler(exchange: Exchange) -> Reply | None:
+        statement = "SELECT 1" if fails == "in the hook" else FAILING_COMMIT
+        if fails != "after the headers":
+            await run(service.connection, statement)
+        if "headers" not in fails:
+            return Reply()
+        stream = await exchange.stream()
+        await stream.write(b"x")
+        await run(service.connection, statement)
+        return None
+
+    options: dict[str, Any] = {"before_commit": refuse} if fails == "in the hook" else {}
+    async with service.running(handler, observers=[recorder], **options) as client:
+        with contextlib.suppress(aiohttp.ClientError):
+            await client.get()
+    assert [context.outcome for context in recorder.contexts] == ["failed"]
+    assert recorder.failed_contexts == recorder.contexts
