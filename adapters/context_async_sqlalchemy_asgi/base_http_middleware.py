@@ -8,8 +8,9 @@ database middleware must not commit that session at the same time. So :class:`In
 from typing import Any
 
 from context_async_sqlalchemy.adapter_kit import context_or_none
+from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import ASGIApp, Message, Receive, Scope, Send, has_length
+from .protocol import ASGIApp, Message, Receive, Scope, Send, is_stream
 from .request_context import RequestContext
 
 _MOST_LAYERS = 100
@@ -54,7 +55,7 @@ class InnerRelease:
         if not isinstance(context, RequestContext):
             await self.app(scope, receive, send)
             return
-        release = _StreamRelease(context, send)
+        release = _StreamRelease(context, scope, send)
         try:
             await self.app(scope, receive, release.send)
         except Exception as error:
@@ -77,8 +78,9 @@ class _StreamRelease:
 
     """
 
-    def __init__(self, context: RequestContext, send: Send) -> None:
+    def __init__(self, context: RequestContext, scope: Scope, send: Send) -> None:
         self.is_incomplete = False
+        self._scope = scope
         self._context = context
         self._send = send
         self._held: Message | None = None
@@ -87,21 +89,22 @@ class _StreamRelease:
         """Send a message of the application, after the release if a stream needs one."""
         held, self._held = self._held, None
         if message["type"] == "http.response.start":
-            if has_length(message):
-                # The start is held back, because only the next message shows whether the response is a stream.
+            if is_stream(self._scope, message["status"], message):
+                await self._release_at(message, "headers")
+            else:
+                # The start is held back, because only the next message shows whether the session is used any more.
                 self._held = message
                 return
-            await self._release_at(message)
         elif held is not None:
             if message.get("more_body", False):
-                await self._release_at(held)
+                await self._release_at(held, "headers" if self._scope["method"] != "HEAD" else "end")
             await self._send(held)
         elif self.is_incomplete and not message.get("more_body", False):
             self.is_incomplete = False
             await self._context.release("end")
         await self._send(message)
 
-    async def _release_at(self, start: Message) -> None:
+    async def _release_at(self, start: Message, cause: ReleaseCause) -> None:
         self._context.is_released_inside = self.is_incomplete = True
         self._context.status = start["status"]
-        await self._context.release("headers")
+        await self._context.release(cause)

@@ -10,6 +10,19 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def has_length(start: Message) -> bool:
-    """Return whether the start of a response names its length; a response without a length is a stream."""
-    return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
+_STATUSES_WITHOUT_BODY = (204, 304)
+
+
+def is_stream(scope: Scope, status: int, start: Message) -> bool:
+    """Return whether a response has a body whose length its start does not name.
+
+    Args:
+        scope: the request.
+        status: the status of the response.
+        start: the first message of the response.
+
+    """
+    # The usual case is first, so that it costs no further calls.
+    if any(name.lower() == b"content-length" for name, _ in start.get("headers", ())):
+        return False
+    return status not in _STATUSES_WITHOUT_BODY and scope.get("method") != "HEAD"

@@ -1,11 +1,12 @@
 """The context of an ASGI request, which replaces ``send`` for the application."""
 
 from collections.abc import Awaitable
+from typing import Any
 
 from context_async_sqlalchemy.adapter_kit import Context, Rules, Work, release_by_status, stand_ins
 from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import Message, Scope, Send, has_length
+from .protocol import Message, Scope, Send, is_stream
 
 _NOT_ANSWERED = 500
 _SWITCHING_PROTOCOLS = 101
@@ -85,7 +86,8 @@ class RequestContext(Context):
 
     async def _begin(self, message: Message) -> None:
         if not self.is_released_inside:
-            await self.release("end" if has_length(message) else "headers")
+            scope: Any = self.owner
+            await self.release("headers" if is_stream(scope, self.status, message) else "end")
         # After a failure this response is the application's answer to that failure, so it may be sent.
         self.failure = None
         self.is_started = True
