@@ -6,6 +6,7 @@ from typing import Unpack
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
     BeforeCommitCallback,
+    Context,
     Lifecycle,
     LifecycleOptions,
     context_or_none,
@@ -61,9 +62,7 @@ class DBContextMiddleware:
             return
         previous = context_or_none()
         parent = previous if previous is not None and previous.is_open else None
-        # An open context of another request does not count. A server that pipelines may start a request with a copy
-        # of the previous request's contextvars, while that request's background task runs (python/cpython#140947).
-        if parent is not None and (not isinstance(parent, RequestContext) or scope.get(_CONTEXT) is parent):
+        if parent is not None and _is_for(scope, parent):
             await self.app(scope, receive, send)
             return
         context = scope[_CONTEXT] = context_class(self.lifecycle, scope, send, parent)
@@ -99,6 +98,29 @@ class DBContextMiddleware:
                 # If the application raises, the server cuts a response that is not complete.
                 raise context.failure
             await respond_to_failed_commit(context.failure, scope, receive, context.send)
+
+
+def _is_for(scope: Scope, current: Context) -> bool:
+    """Return whether a request belongs to the context that is current where the request begins.
+
+    A server that pipelines may start a request with a copy of the previous request's contextvars, when the response of
+    the previous request is complete (python/cpython#140947). The previous request's contexts may still be open then:
+    its own, while a background task runs, and those that its code has opened.
+
+    Args:
+        scope: the request.
+        current: the current context, which is open.
+
+    """
+    context: Context | None = current
+    while context is not None:
+        if isinstance(context, RequestContext):
+            if scope.get(_CONTEXT) is context:
+                return True
+            # A handler may have opened a context around a client in the same process.
+            return context is not current and (isinstance(context, WebSocketContext) or not context.is_complete)
+        context = context.parent
+    return True
 
 
 class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
