@@ -16,27 +16,26 @@ def route_template(scope: Scope) -> str | None:
     """Return the template of the route that a request has matched, with its mounts, or None.
 
     Args:
-        scope: the request, after the application has found its route. FastAPI and Starlette 1.10 store the route
-            (routing.py). Starlette 0.45 does not. Litestar stores the template. FastAPI stores the route of an included
-            router under a separate key.
+        scope: the request, after the application has found its route. FastAPI stores the route, and Starlette does
+            since 1.8 (routing.py). FastAPI stores the route of an included router under a separate key. Litestar stores
+            the template. Nothing stores the mounts.
 
     """
     if "path_template" in scope:
         template: str | None = scope["path_template"]
         return template
-    included: Any = scope.get("fastapi", {}).get("effective_route_context")
-    route: Any = scope.get("route") if included is None else included.original_route
-    # A Mount is left out, because its path is part of the prefix. A Mount has no endpoint.
-    path: str = (
-        getattr(route if included is None else included, "path_format", "") if hasattr(route, "endpoint") else ""
-    )
-    return _mount_prefix(scope) + path or None
+    route: Any = scope.get("route")
+    if "fastapi" in scope and "effective_route_context" in scope["fastapi"]:
+        known = scope["fastapi"]["effective_route_context"]
+        route = known.original_route
+    else:
+        known = route
+    # A Mount has no endpoint, and its path is not that of the request.
+    template = known.path_format if hasattr(route, "endpoint") and hasattr(known, "path_format") else ""
+    if "app_root_path" not in scope and template:
+        return str(template)
+    if "endpoint" not in scope or "router" not in scope:
+        return None
+    from .starlette.templates import template_by_matching  # noqa: PLC0415 - only where Starlette is in use
 
-
-def _mount_prefix(scope: Scope) -> str:
-    if "app_root_path" not in scope:
-        return ""
-    prefix: str = scope["root_path"][len(scope["app_root_path"]) :]
-    parameters: dict[str, Any] = scope.get("path_params") or {}
-    names = {str(value): name for name, value in parameters.items()}
-    return "/".join(f"{{{names[part]}}}" if part in names else part for part in prefix.split("/"))
+    return template_by_matching(scope, template) or None

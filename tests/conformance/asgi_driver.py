@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
-import starlette
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +18,6 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from context_async_sqlalchemy import setup_db
-from context_async_sqlalchemy.observer import UNMATCHED_ROUTE
 from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup, Stream, WebSocket
 from tests.support.asgi_servers import under_hypercorn, under_uvicorn
 
@@ -193,10 +191,6 @@ class _OnStarlette(_AsgiDriver):
 
     def _add_handler(self, app: Starlette, path: str, handler: Handler) -> None:
         app.router.add_route(path, _as_endpoint(handler), methods=["GET", "POST"])
-
-    def route(self, path: str) -> str:
-        # Starlette says which route a request has matched since 1.0 or later; FastAPI always has.
-        return UNMATCHED_ROUTE if starlette.__version__.startswith("0.") else super().route(path)
 
 
 class _OnFastAPI(_AsgiDriver):
