@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Unpack
 
-from quart import Quart, Response, has_request_context, request
+from quart import Quart, Response, request, websocket
+from quart.wrappers import BaseRequestWebsocket
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
@@ -22,6 +23,7 @@ from .middleware import DBContextMiddleware
 from .protocol import Scope
 
 _EXTENSION = "context_async_sqlalchemy"
+_TEMPLATE = "context_async_sqlalchemy.rule"
 
 
 def setup_db(
@@ -55,6 +57,8 @@ def setup_db(
     lifecycle = Lifecycle(connections, route_of=_route_of, **options)
     if metrics_path is not None:
         _serve_metrics(app, metrics_path, lifecycle.observers)
+    if lifecycle.observers:
+        _store_templates(app)
     app.extensions[_EXTENSION] = lifecycle
     # A method is replaced, because Quart documents this for middleware.
     application: Any = app
@@ -87,9 +91,28 @@ def _require_free(app: Quart, path: str) -> None:
             raise path_taken(path, repr(rule))
 
 
+def _store_templates(app: Quart) -> None:
+    """Store the template of each route in the scope, because Quart's own context ends before a response begins."""
+
+    async def store_request() -> None:
+        _store_template(request)
+
+    async def store_websocket() -> None:
+        _store_template(websocket)
+
+    # They are the first, because Quart calls none after one that has answered.
+    app.before_request_funcs[None].insert(0, store_request)
+    app.before_websocket_funcs[None].insert(0, store_websocket)
+
+
+def _store_template(asked: BaseRequestWebsocket) -> None:
+    if asked.url_rule is not None:
+        scope: Any = asked.scope
+        scope[_TEMPLATE] = asked.url_rule.rule
+
+
 def _route_of(scope: Scope) -> str:
-    rule = request.url_rule if has_request_context() else None
-    return route_name(scope.get("method", "GET"), None if rule is None else rule.rule)
+    return route_name(scope.get("method", "GET"), scope.get(_TEMPLATE))
 
 
 def _require_changeable(app: object) -> None:

@@ -1,0 +1,115 @@
+"""The names of routes on Quart, Litestar and Falcon."""
+
+from functools import partial
+from typing import Any
+
+import aiohttp
+import falcon.asgi
+import pytest
+from litestar import Litestar, Request, WebSocket
+from litestar import get as litestar_get
+from litestar import websocket as litestar_websocket
+from quart import Quart
+from quart import websocket as quart_websocket
+
+from context_async_sqlalchemy import DBConnect, setup_db
+from tests.conformance.statements import run
+from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
+from tests.support.recorder import Recorder
+from tests.support.waiting import until
+
+
+def _quart(connection: DBConnect) -> Any:
+    app = Quart("quart_app")
+
+    async def endpoint(number: int) -> str:
+        await run(connection, "SELECT 1")
+        return str(number)
+
+    async def room(number: int) -> None:
+        await run(connection, "SELECT 1")
+        await quart_websocket.accept()
+        await quart_websocket.send(str(number))
+
+    app.add_url_rule("/orders/<int:number>", view_func=endpoint)
+    app.add_websocket("/rooms/<int:number>", view_func=room)
+    return app
+
+
+def _litestar(connection: DBConnect) -> Any:
+    @litestar_get("/orders/{number:int}")
+    async def endpoint(request: Request[Any, Any, Any]) -> str:
+        await run(connection, "SELECT 1")
+        return str(request.path_params["number"])
+
+    @litestar_websocket("/rooms/{number:int}")
+    async def room(socket: WebSocket[Any, Any, Any]) -> None:
+        await run(connection, "SELECT 1")
+        await socket.accept()
+        await socket.send_text(str(socket.path_params["number"]))
+        await socket.close()
+
+    return Litestar([endpoint, room])
+
+
+def _falcon(connection: DBConnect) -> Any:
+    class Order:
+        async def on_get(self, _req: object, resp: falcon.asgi.Response, number: int) -> None:
+            await run(connection, "SELECT 1")
+            resp.text = str(number)
+
+    class Room:
+        async def on_websocket(self, _req: object, socket: falcon.asgi.WebSocket, number: int) -> None:
+            await run(connection, "SELECT 1")
+            await socket.accept()
+            await socket.send_text(str(number))
+            await socket.close()
+
+    app: Any = falcon.asgi.App()
+    app.add_route("/orders/{number:int}", Order())
+    app.add_route("/rooms/{number:int}", Room())
+    return app
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [under_uvicorn, partial(under_uvicorn, http="h11"), under_hypercorn],
+    ids=["uvicorn", "uvicorn-h11", "hypercorn"],
+)
+@pytest.mark.parametrize(
+    ("make", "parameter"),
+    [(_quart, "<int:number>"), (_litestar, "{number}"), (_falcon, "{number:int}")],
+    ids=["quart", "litestar", "falcon"],
+)
+async def test_requests_and_websockets_are_named_by_their_templates(
+    serve: Serve, connection: DBConnect, make: Any, parameter: str
+) -> None:
+    recorder, app = Recorder(), make(connection)
+    setup_db(app, [connection], observers=[recorder])
+    async with serve(app, 5) as port, aiohttp.ClientSession() as client:
+        url = f"http://127.0.0.1:{port}"
+        for number in ("7", "07"):
+            async with client.get(f"{url}/orders/{number}") as response:
+                assert response.status == 200
+        async with client.ws_connect(f"{url}/rooms/007") as websocket:
+            assert await websocket.receive_str() == "7"
+        await until(lambda: len(recorder.contexts) == 3, "the contexts have ended")
+    names = [f"GET /orders/{parameter}"] * 2 + [f"GET /rooms/{parameter}"]
+    assert [context.route for context in recorder.contexts] == names
+    assert [checkout.route for checkout in recorder.checkouts] == names
+
+
+async def test_on_quart_a_hook_before_the_view_has_the_name_too(connection: DBConnect) -> None:
+    recorder, app = Recorder(), _quart(connection)
+
+    async def refuse() -> tuple[str, int]:
+        await run(connection, "SELECT 1")
+        return "refused", 403
+
+    app.before_request(refuse)
+    setup_db(app, [connection], observers=[recorder])
+    async with under_uvicorn(app) as port, aiohttp.ClientSession() as client:
+        for path in ("/orders/7", "/none"):
+            async with client.get(f"http://127.0.0.1:{port}{path}") as response:
+                assert response.status == 403
+    assert [context.route for context in recorder.contexts] == ["GET /orders/<int:number>", "unmatched"]
