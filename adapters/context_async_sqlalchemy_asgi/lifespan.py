@@ -8,7 +8,7 @@ _LAST_MESSAGES = {"lifespan.startup.failed", "lifespan.shutdown.complete", "life
 
 
 async def run_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run an application's lifespan, and shut down after the application's own shutdown code.
+    """Run an application's lifespan, observed also if it was stopped before, and shut down after its own shutdown code.
 
     An application without a lifespan raises, or returns without waiting for a message, as Django does. This function
     answers the server in its place, so that the engines are disposed of.
@@ -25,6 +25,7 @@ async def run_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, receive
 
     """
     knows_lifespan = False
+    lifecycle.start_observing()
 
     async def receive_for_app() -> Message:
         nonlocal knows_lifespan

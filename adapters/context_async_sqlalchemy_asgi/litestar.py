@@ -58,10 +58,11 @@ def setup_db(
     if metrics_path is not None:
         _serve_metrics(app, metrics_path, lifecycle.observers)
     app.state[_LIFECYCLE] = lifecycle
-    # Litestar does not send its lifespan through `asgi_handler`, so the middleware cannot shut down. The hook is the
-    # first in the list, because Litestar runs the hooks of a stop in reverse order.
+    # Litestar does not send its lifespan through `asgi_handler`, so hooks do what the middleware does there. They are
+    # the first in their lists, because Litestar runs the hooks of a stop in reverse order.
     application: Any = app
     application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
+    app.on_startup.insert(0, lifecycle.start_observing)
     app.on_shutdown.insert(0, lifecycle.shut_down)
 
 

@@ -4,9 +4,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
+from litestar import Litestar
+from litestar import get as litestar_get
+from quart import Quart
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
@@ -18,8 +22,10 @@ from starlette.routing import Route
 from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, setup_db
 from context_async_sqlalchemy_asgi.protocol import Message, Receive, Scope, Send
 from context_async_sqlalchemy_asgi.routes import route_template
+from tests.conformance.statements import run
 from tests.support.asgi_servers import under_uvicorn
 from tests.support.database import Database
+from tests.support.recorder import Recorder
 
 
 class _PassThrough:
@@ -216,3 +222,44 @@ def test_a_plain_application_is_told_of_the_middleware(connection: DBConnect) ->
 
     with pytest.raises(TypeError, match="ASGIHTTPDBSessionMiddleware"):
         setup_db(app, [connection])
+
+
+def _starlette_that_selects(connection: DBConnect) -> Any:
+    async def endpoint(_request: Request) -> Response:
+        await run(connection, "SELECT 1")
+        return PlainTextResponse("")
+
+    return Starlette(routes=[Route("/", endpoint)])
+
+
+def _quart_that_selects(connection: DBConnect) -> Any:
+    async def endpoint() -> str:
+        await run(connection, "SELECT 1")
+        return ""
+
+    app = Quart("quart_app")
+    app.add_url_rule("/", view_func=endpoint)
+    return app
+
+
+def _litestar_that_selects(connection: DBConnect) -> Any:
+    @litestar_get("/")
+    async def endpoint() -> None:
+        await run(connection, "SELECT 1")
+
+    return Litestar([endpoint])
+
+
+@pytest.mark.parametrize("make", [_starlette_that_selects, _quart_that_selects, _litestar_that_selects])
+async def test_an_application_that_is_started_again_is_observed_again(make: Any, connection: DBConnect) -> None:
+    recorder, app = Recorder(), make(connection)
+    setup_db(app, [connection], observers=[recorder])
+    for runs in (1, 2):
+        async with (
+            under_uvicorn(app) as port,
+            aiohttp.ClientSession() as client,
+            client.get(f"http://127.0.0.1:{port}/") as response,
+        ):
+            assert response.status == 200
+        assert len(recorder.contexts) == runs
+        assert len(recorder.pools) == len(recorder.forgotten) == runs
