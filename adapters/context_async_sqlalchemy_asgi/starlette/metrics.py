@@ -36,6 +36,8 @@ def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> N
     async def checked_lifespan(app: Any) -> AsyncGenerator[Any]:
         _require_free(app, path, ours)
         async with lifespan(app) as state:
+            # Again, because the application's startup code may have added routes.
+            _require_free(app, path, ours)
             yield state
 
     _require_free(app, path, ours)

@@ -1,6 +1,7 @@
 """/metrics on ASGI applications."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -177,6 +178,28 @@ async def test_a_path_that_is_taken_later_is_refused_at_the_start(observer: Prom
 
     with pytest.raises(ImproperlyConfiguredException, match="metrics"):
         litestar.register(litestar_get("/metrics")(answer))
+
+
+@pytest.mark.parametrize("make", [Starlette, FastAPI])
+async def test_a_path_that_is_taken_while_the_application_starts_is_refused(
+    observer: PrometheusObserver, make: type[Starlette]
+) -> None:
+    stopped: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        app.router.add_route("/metrics", _answer)
+        try:
+            yield
+        finally:
+            stopped.append(True)
+
+    app = make(lifespan=lifespan)
+    setup_db(app, [], observers=[observer])
+    with pytest.raises(RuntimeError, match="only one of them would be reached"):
+        async with app.router.lifespan_context(app):
+            pytest.fail("the application has started")
+    assert stopped == [True]
 
 
 @on_every_framework
