@@ -2,6 +2,7 @@
 
 import logging
 from time import perf_counter_ns
+from traceback import format_tb
 
 from context_async_sqlalchemy._context.context import Context
 from context_async_sqlalchemy.observer import (
@@ -83,9 +84,15 @@ class OpenContextRecord(ContextRecord):
             else:
                 try:
                     route = route_of(self._request)
-                except Exception:
-                    logger.exception("the route of %r could not be found out: it counts as unmatched", self._request)
-                    route = UNMATCHED_ROUTE
+                except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
+                    # Neither the request nor the error's message is logged, because both may have secrets.
+                    logger.error(  # noqa: TRY400 - a traceback would have the message
+                        "the route of a request could not be found out, so it counts as unmatched: %s raised by\n%s",
+                        type(error).__name__,
+                        "".join(format_tb(error.__traceback__)),
+                    )
+                    # It is kept, because a second attempt would log a second time.
+                    route = self._route = UNMATCHED_ROUTE
             if route != UNMATCHED_ROUTE:
                 # An unmatched route is not kept, because the router may not have run yet.
                 self._route = route

@@ -286,6 +286,28 @@ async def test_a_route_that_cannot_be_found_out_is_unmatched(
     await lifecycle.shut_down()
 
 
+async def test_a_log_of_a_route_that_cannot_be_found_out_has_nothing_of_the_request_and_comes_once(
+    database: Database, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def route_of(request: object) -> str:
+        raise ValueError(request)
+
+    connection = connect_to(database.url)
+    lifecycle = Lifecycle([connection], observers=[recorder], route_of=route_of)
+    context, token = open_context(lifecycle)
+    context.owner = {"type": "http", "headers": [(b"authorization", b"Bearer secret")]}
+    try:
+        await run(connection, "SELECT 1")
+        assert [record.route for record in recorder.begun * 3] == [UNMATCHED_ROUTE] * 3
+    finally:
+        await _end(context)
+        leave_context(token)
+    assert "secret" not in caplog.text
+    (line,) = [record.getMessage() for record in caplog.records if "route" in record.getMessage()]
+    assert "raise ValueError(request)" in line, "the line that has raised is named"
+    await lifecycle.shut_down()
+
+
 @pytest.mark.parametrize(
     ("method", "template", "name"),
     [
