@@ -118,6 +118,10 @@ class WebSocketContext(RequestContext):
             case "websocket.accept":
                 self.status = _SWITCHING_PROTOCOLS
             case "websocket.close":
+                if self.failure is not None:
+                    # Most frameworks close a websocket whose handler has raised, and servers make a 403 of that. The
+                    # middleware raises the failure instead, and servers make a 500 of it.
+                    return _nothing()
                 self.status = _FORBIDDEN
             case "websocket.http.response.start":
                 self.status = message["status"]
@@ -125,3 +129,7 @@ class WebSocketContext(RequestContext):
                 return self._send(message)
         self.is_complete = True
         return self._begin(message)
+
+
+async def _nothing() -> None:
+    """Do nothing, in the place of ``send``."""
