@@ -13,17 +13,20 @@ class RequestContext(Context):
     @property
     def response_has_begun(self) -> bool:
         """Whether a part of the response has been sent."""
-        return isinstance(self.owner, web.Request) and self.owner.writer.output_size > 0
+        return isinstance(self.owner, web.BaseRequest) and self.owner.writer.output_size > 0
 
 
 def find_request_context(request: web.Request, context: Context | None) -> Context | None:
-    """Return the context that a request owns, or None.
+    """Return the context that was opened for a request, or None.
 
     Args:
-        request: the request.
+        request: the request, or a clone of it: a middleware may give the handler ``request.clone(...)``.
         context: the current context. Code within the request may have opened it, so its parents are searched too.
 
     """
-    while context is not None and context.owner is not request:
+    while context is not None:
+        # aiohttp makes one writer for each request, and a clone shares it.
+        if isinstance(context.owner, web.BaseRequest) and context.owner.writer is request.writer:
+            return context
         context = context.parent
-    return context
+    return None

@@ -69,10 +69,19 @@ async def _answer_409_to_any_exception(request: web.Request, handler: AiohttpHan
         return web.Response(status=409, text=type(error).__name__)
 
 
+@web.middleware
+async def _clone_request(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    # Middlewares for servers behind a proxy do this, for example XForwardedRelaxed of aiohttp-remotes.
+    return await handler(request.clone(scheme="https", remote="192.0.2.1"))
+
+
 class AiohttpDriver(Driver):
     """aiohttp, served by an AppRunner with handler_cancellation."""
 
     name = "aiohttp"
+    handler_cancellation = True
+    clones_requests = False
+    """With a middleware inside the library's that gives the handler a clone of the request."""
 
     def __init__(self) -> None:
         self._app: web.Application | None = None
@@ -91,11 +100,15 @@ class AiohttpDriver(Driver):
         else:
             app.router.add_route("*", "/{tail:.*}", handler)
         setup_db(app, setup.connections, **setup.options)
+        if self.clones_requests:
+            app.middlewares.append(_clone_request)
         if setup.map_errors == "inside":
             app.middlewares.append(_answer_409_to_any_exception)
         elif setup.map_errors == "outside":
             app.middlewares.insert(0, _answer_409_to_any_exception)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=setup.grace, access_log=None)
+        runner = web.AppRunner(
+            app, handler_cancellation=self.handler_cancellation, shutdown_timeout=setup.grace, access_log=None
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -109,3 +122,11 @@ class AiohttpDriver(Driver):
     def live_contexts(self) -> int:
         assert self._app is not None
         return len(self._app[LIFECYCLE].live)
+
+
+class CloningAiohttpDriver(AiohttpDriver):
+    """The same with cloned requests, and without handler_cancellation, as aiohttp's default is."""
+
+    name = "aiohttp-cloning"
+    handler_cancellation = False
+    clones_requests = True

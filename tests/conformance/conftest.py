@@ -3,7 +3,7 @@
 import pytest
 
 from context_async_sqlalchemy import DBConnect
-from tests.conformance.aiohttp_driver import AiohttpDriver
+from tests.conformance.aiohttp_driver import AiohttpDriver, CloningAiohttpDriver
 from tests.conformance.asgi_driver import (
     FastAPIHypercornDriver,
     FastAPIUvicornDriver,
@@ -25,15 +25,21 @@ DRIVERS: list[type[Driver]] = [
     StarletteHypercornDriver,
     StarletteUvicornDriver,
 ]
-# What Sanic Extensions add to requests and responses could come between these rules and the application.
+# What Sanic Extensions add to requests and responses could come between these rules and the application. So could a
+# middleware of aiohttp that clones the request.
 EXTENDED_MODULES = {"test_commit_before_response", "test_status_decides"}
+CLONING_MODULES = EXTENDED_MODULES | {"test_one_session", "test_retried"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the case on each framework."""
     if "driver" in metafunc.fixturenames:
-        is_extended = metafunc.definition.path.stem in EXTENDED_MODULES
-        drivers = [*DRIVERS, ExtendedSanicDriver] if is_extended else DRIVERS
+        module = metafunc.definition.path.stem
+        drivers = [*DRIVERS]
+        if module in EXTENDED_MODULES:
+            drivers.append(ExtendedSanicDriver)
+        if module in CLONING_MODULES:
+            drivers.append(CloningAiohttpDriver)
         metafunc.parametrize("driver", drivers, indirect=True, ids=lambda driver: driver.name)
 
 
