@@ -7,16 +7,10 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.adapter_kit import (
-    Context,
-    Rules,
-    current,
-    finish,
-    finish_by_status,
-    release_by_status,
-)
+from context_async_sqlalchemy.adapter_kit import Rules, current, finish, finish_by_status, release_by_status
 
 from .request_context import RequestContext, find_request_context
+from .streams import cut_if_partly_sent, release_before_last_piece
 
 
 def db_context_middleware(rules: Rules) -> Middleware:
@@ -32,33 +26,41 @@ def db_context_middleware(rules: Rules) -> Middleware:
             # The middleware of a parent application has opened the request's context.
             return await handler(request)
         context = RequestContext(rules, parent, request)
+        context.is_streaming = False
         # The variable is never reset, because aiohttp runs each request in a separate task. A task that outlives the
         # request finds the ended context, and gets an error that says so.
         current.set(context)
         try:
             response = await handler(request)
-        except web.HTTPException as answer:
+        except BaseException as error:
             try:
-                await finish_by_status(context, answer.status)
-            except BaseException:
-                _cut_if_partly_sent(request)
-                raise
+                await _finish_after(error, context)
+            finally:
+                # After the headers, neither this exception nor a response to it can reach the client.
+                cut_if_partly_sent(request)
             raise
-        except BaseException:
-            await finish(context, commit=False)
-            raise
+        # A handler may return None, which aiohttp refuses later.
+        if context.is_streaming and not getattr(response, "prepared", True):
+            # A middleware has mapped an exception to a response, or the handler has returned another response.
+            cut_if_partly_sent(request)
         if not context.sessions:
             context.end()
             return response
         try:
-            # A handler may return None, which aiohttp refuses later.
             await finish_by_status(context, getattr(response, "status", 500))
         except BaseException:
-            _cut_if_partly_sent(request)
+            cut_if_partly_sent(request)
             raise
         return response
 
     return db_context
+
+
+async def _finish_after(error: BaseException, context: RequestContext) -> None:
+    if isinstance(error, web.HTTPException):
+        await finish_by_status(context, error.status)
+    else:
+        await finish(context, commit=False)
 
 
 class _AlreadyDone:
@@ -76,19 +78,24 @@ def release_before_headers(request: web.Request, response: web.StreamResponse) -
     This is a receiver of the signal ``on_response_prepare``. For an ordinary response the context has ended before
     the signal, so nothing is left to do.
     """
-    context = current.get()
-    if context is None or not context.is_open:
+    current_context = current.get()
+    if current_context is None or not current_context.is_open:
         return _ALREADY_DONE
-    context = find_request_context(request, context)
-    if context is None or not context.sessions:
+    context = find_request_context(request, current_context)
+    if context is None:
+        return _ALREADY_DONE
+    context.is_streaming = True
+    release_before_last_piece(context, request, response)
+    if not context.sessions:
         return _ALREADY_DONE
     return _release(context, request, response)
 
 
-async def _release(context: Context, request: web.Request, response: web.StreamResponse) -> None:
+async def _release(context: RequestContext, request: web.Request, response: web.StreamResponse) -> None:
     try:
         await release_by_status(context, response.status)
     except BaseException:
+        context.is_streaming = False
         _forget_body_encoding(request)
         raise
 
@@ -104,13 +111,3 @@ def _forget_body_encoding(request: web.Request) -> None:
         writer.chunked = False
         writer.length = None
         writer._compress = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-def _cut_if_partly_sent(request: web.Request) -> None:
-    """Cut the connection to the client if a part of the response has been sent.
-
-    Otherwise the client would treat the response as complete. A middleware outside that maps errors to responses
-    would even write a second status line into the body (aio-libs/aiohttp#13654).
-    """
-    if request.writer.output_size > 0 and request.transport is not None:
-        request.transport.abort()

@@ -6,9 +6,17 @@ from context_async_sqlalchemy.adapter_kit import Context
 
 
 class RequestContext(Context):
-    """The context of an aiohttp request, which is its owner."""
+    """The context of an aiohttp request, which is its owner.
 
-    __slots__ = ()
+    Attributes:
+        is_streaming: whether the handler has begun the response itself. The middleware sets it to False, because an
+            ``__init__`` would be one more call for every request.
+
+    """
+
+    __slots__ = ("is_streaming",)
+
+    is_streaming: bool
 
     @property
     def response_has_begun(self) -> bool:
@@ -16,7 +24,7 @@ class RequestContext(Context):
         return isinstance(self.owner, web.BaseRequest) and self.owner.writer.output_size > 0
 
 
-def find_request_context(request: web.Request, context: Context | None) -> Context | None:
+def find_request_context(request: web.BaseRequest, context: Context | None) -> RequestContext | None:
     """Return the context that was opened for a request, or None.
 
     Args:
@@ -26,7 +34,11 @@ def find_request_context(request: web.Request, context: Context | None) -> Conte
     """
     while context is not None:
         # aiohttp makes one writer for each request, and a clone shares it.
-        if isinstance(context.owner, web.BaseRequest) and context.owner.writer is request.writer:
+        if (
+            isinstance(context, RequestContext)
+            and isinstance(context.owner, web.BaseRequest)
+            and context.owner.writer is request.writer
+        ):
             return context
         context = context.parent
     return None
