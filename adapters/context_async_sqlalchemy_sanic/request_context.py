@@ -19,13 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy.adapter_kit import Context, Database, Rules, finish, release_by_status
 
-from .requests import AnyRequest, RequestTask, before_headers, headers_are_out, task_of
+from .requests import AnyRequest, RequestTask, before_headers_and_end, headers_are_out, task_of
 
 _WEBSOCKET_SCHEMES = ("ws", "wss")
 
 
 class RequestContext(Context):
-    """A context that releases its connections before the headers of the response are sent.
+    """A context that releases its connections before the headers of a response are sent, and before its end.
 
     Args:
         rules: the rules by which the context ends.
@@ -48,10 +48,10 @@ class RequestContext(Context):
         return request is not None and (headers_are_out(request) or request.scheme in _WEBSOCKET_SCHEMES)
 
     def put(self, connect: Database, session: AsyncSession) -> None:
-        """Add a session; the first session makes the context wait for the headers."""
+        """Add a session; the first session makes the context wait for the headers and the end of the response."""
         request: Any = self.owner
         if not self.sessions and request is not None:
-            before_headers(request.stream, release_by_status, self)
+            before_headers_and_end(request.stream, release_by_status, self)
         super().put(connect, session)
 
     def end(self) -> None:

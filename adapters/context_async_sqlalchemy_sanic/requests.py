@@ -16,21 +16,25 @@ from sanic.http.http1 import Http
 from sanic.server.protocols.base_protocol import SanicProtocol
 
 from context_async_sqlalchemy.adapter_kit import route_name
+from context_async_sqlalchemy.observer import ReleaseCause
 
 AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]
 Send = Callable[..., Awaitable[None]]
 Argument = TypeVar("Argument")
+Callback = Callable[[Argument, int, ReleaseCause], Awaitable[None]]
 
 _NEEDED_ATTRIBUTES: tuple[tuple[type, str], ...] = (
     (Http, "response_func"),
+    (Http, "response_bytes_left"),
+    (Http, "http1_response_normal"),
     (ASGIApp, "send"),
     (SanicProtocol, "_task"),
 )
 
 
 def require_known_sanic() -> None:
-    """Refuse a version of Sanic that lacks an attribute that ``before_headers`` or ``task_of`` uses.
+    """Refuse a version of Sanic that lacks an attribute that this file uses.
 
     Without the check, requests would fail one by one, or would find no open context.
 
@@ -57,6 +61,11 @@ def headers_are_out(request: AnyRequest) -> bool:
     return request.stream is not None and request.stream.stage is not Stage.HANDLER
 
 
+def is_streaming(request: AnyRequest) -> bool:
+    """Return whether the headers of the response have been sent, and the end of its body has not."""
+    return request.stream is not None and request.stream.stage is Stage.RESPONSE
+
+
 def task_of(request: AnyRequest) -> RequestTask | None:
     """Return the task that handles a request, or None if the task has ended.
 
@@ -74,30 +83,59 @@ def task_of(request: AnyRequest) -> RequestTask | None:
     return task
 
 
-def before_headers(stream: Any, callback: Callable[[Argument, int], Awaitable[None]], argument: Argument) -> None:
-    """Await a callback before a stream sends the headers of its response.
+def before_headers_and_end(stream: Any, callback: Callback[Argument], argument: Argument) -> None:
+    """Await a callback before a stream sends the headers of its response, and before the last piece of the body.
 
     A signal would be sent for every piece of every response (``http.lifecycle.send``). Response middleware cannot
-    refuse a response, because Sanic logs the exceptions of middleware and goes on. So the function that sends the
-    headers is replaced, once for each call of ``before_headers``.
+    refuse a response, because Sanic logs the exceptions of middleware and goes on. So the function that sends is
+    replaced.
 
     Args:
-        stream: the request's stream. If it is None, or its headers are out, nothing is replaced.
-        callback: awaited with ``argument`` and the status of the response. If it raises, the headers are not sent.
+        stream: the request's stream. If it is None, or the response is complete, nothing is replaced.
+        callback: awaited with ``argument``, the status of the response, and ``"headers"`` or ``"end"``. If it raises,
+            the headers or the last piece are not sent. The connection to the client is cut if the headers are out.
         argument: any object; passed here, so that the callback needs no closure.
 
     """
-    if stream is None or stream.stage is not Stage.HANDLER:
+    if stream is None:
         return
     # An HTTP/1 stream keeps the function that sends next in `response_func`. Other streams have a method `send`.
     name = "response_func" if hasattr(stream, "response_func") else "send"
+    if stream.stage is Stage.RESPONSE:
+        _before_end(stream, name, callback, argument)
+    if stream.stage is not Stage.HANDLER:
+        return
     send_headers: Send = getattr(stream, name)
 
     async def call_back_and_send(*args: Any, **kwargs: Any) -> None:
         setattr(stream, name, send_headers)
         if stream.response is not None:
-            await callback(argument, stream.response.status)
+            await callback(argument, stream.response.status, "headers")
         await send_headers(*args, **kwargs)
+        if stream.stage is Stage.RESPONSE:
+            _before_end(stream, name, callback, argument)
+
+    setattr(stream, name, call_back_and_send)
+
+
+def _before_end(stream: Any, name: str, callback: Callback[Argument], argument: Argument) -> None:
+    """Await a callback before a stream sends the last piece of its body, because the client then has all of it."""
+    send: Send = getattr(stream, name)
+    if getattr(stream, "head_only", False):
+        # The response to a HEAD request is complete with its headers.
+        return
+    # A body of known length is complete with its last byte. An ASGI server counts the bytes itself.
+    has_length = name == "response_func" and send == stream.http1_response_normal
+
+    async def call_back_and_send(data: Any, end_stream: bool) -> None:  # noqa: FBT001 - the signature is Sanic's
+        if end_stream or (has_length and len(data) >= stream.response_bytes_left):
+            setattr(stream, name, send)
+            try:
+                await callback(argument, stream.response.status, "end")
+            except BaseException:
+                cut_connection(stream.request)
+                raise
+        await send(data, end_stream)
 
     setattr(stream, name, call_back_and_send)
 

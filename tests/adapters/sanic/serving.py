@@ -8,6 +8,8 @@ from typing import Any
 
 import aiohttp
 
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
 
 async def start(app: Any, listener: socket.socket) -> Any:
     """Start an application on the loop of the test; return its server."""
@@ -79,3 +81,25 @@ async def serving(app: Any) -> AsyncGenerator[Answers]:
                 yield Answers(listener.getsockname()[1], session)
         finally:
             await stop(app, server, grace=1.0)
+
+
+async def begin(request: Any, length: int | None = None) -> Any:
+    """Begin a stream whose body is not complete yet."""
+    stream = await request.respond(headers={} if length is None else {"content-length": str(length)})
+    await stream.send("all")
+    return stream
+
+
+async def received(answers: Answers) -> bytes:
+    """Request a stream on a connection of its own; return all that is received until the connection is closed."""
+    try:
+        return await answers.raw(GET)
+    except ConnectionResetError:
+        return b""
+
+
+def is_cut(received: bytes) -> bool:
+    """Return whether the body of a received stream is incomplete: no last chunk, or less than ``begin`` promised."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert received.count(b"HTTP/1.1") <= 1
+    return len(body) < 5 if b"content-length" in head else not body.endswith(b"0\r\n\r\n")

@@ -9,12 +9,14 @@ from sanic.response import ResponseStream
 from sqlalchemy import text
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
-from tests.adapters.sanic.serving import serving
+from tests.adapters.sanic.serving import begin, is_cut, received, serving
 from tests.conformance.statements import run, write
 from tests.support.connections import in_use
 from tests.support.database import FAILING_COMMIT, Database
 
 AnyRequest = Request[Any, Any]
+
+LENGTH = pytest.mark.parametrize("length", [None, 5], ids=["chunked", "content-length"])
 
 
 async def test_the_function_of_a_response_stream_shares_the_session_of_its_handler(
@@ -92,3 +94,48 @@ async def test_a_handler_may_work_on_after_the_end_of_its_stream(
         for _ in range(2):
             assert await answers("/") == (200, "sent")
     assert await database.notes() == ["after the end"] * 2
+
+
+@LENGTH
+@pytest.mark.parametrize("first_use", ["before the headers", "after the headers"])
+async def test_the_work_of_a_stream_is_committed_before_the_stream_ends_its_own_body(
+    app: Any, connection: DBConnect, database: Database, length: int | None, first_use: str
+) -> None:
+    seen: list[list[str]] = []
+
+    async def handler(request: Any) -> None:
+        if first_use == "before the headers":
+            await write(connection, "before")
+        stream = await begin(request, length)
+        await write(connection, "during")
+        if length is None:
+            await stream.send(" !")
+            await stream.eof()
+        else:
+            await stream.send(" !")
+        seen.append(await database.notes())
+
+    app.add_route(handler, "/")
+    setup_db(app, [connection])
+    async with serving(app) as answers:
+        # On a connection that is kept alive.
+        assert await answers("/") == (200, "all !")
+        assert await answers("/") == (200, "all !")
+    assert seen[0] == (["before", "during"] if first_use == "before the headers" else ["during"])
+
+
+@LENGTH
+async def test_a_stream_that_ends_its_own_body_is_cut_if_its_commit_fails(
+    app: Any, connection: DBConnect, database: Database, length: int | None
+) -> None:
+    async def handler(request: Any) -> None:
+        stream = await begin(request, length)
+        await run(connection, FAILING_COMMIT)
+        await stream.send(" !")
+        await stream.eof()
+
+    app.add_route(handler, "/")
+    setup_db(app, [connection])
+    async with serving(app) as answers:
+        assert is_cut(await received(answers))
+    assert await database.notes("unique_notes") == []
