@@ -20,7 +20,7 @@ from context_async_sqlalchemy.adapter_kit import (
 )
 
 from .request_context import RequestContexts
-from .requests import AnyRequest, cut_connection, headers_are_out
+from .requests import AnyRequest, cut_connection, headers_are_out, is_streaming
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -51,21 +51,35 @@ class RequestSignals:
         Nothing of the request is committed after that. An exception with a status below 400 is a response, which
         ``finish`` handles.
         """
+        if headers_are_out(request):
+            await self._fail_after_headers(request, exception)
+            return
         context = self._context_at_failure(request)
         if context is None or not context.is_open or _is_success(exception):
             return
         context.rollback_only = True
-        if not context.sessions:
+        if context.sessions:
+            await release_by_status(context, 500)
+
+    async def _fail_after_headers(self, request: AnyRequest, exception: Exception) -> None:
+        """End the context, because no signal follows; cut the stream, because Sanic ends its body as if complete.
+
+        The context may have no open transaction: its work may have been lost in ``atomic_db_session``, or in a
+        ``db_context``. A stream that has never used the database has no context, and is left to Sanic.
+        """
+        context = self._contexts.get(request)
+        if context is None or not context.is_open:
             return
-        if headers_are_out(request):
-            # No signal follows. If work is lost, the connection to the client is cut, because Sanic ends a chunked body
-            # as if the body were complete.
-            loses_work = bool(context.transactions())
+        stream: Any = request.stream
+        if _is_success(exception):
+            await self.finish(request, stream.response)
+            return
+        loses_work = is_streaming(request) or bool(context.transactions())
+        try:
             await finish(context, commit=False)
+        finally:
             if loses_work:
                 cut_connection(request)
-        else:
-            await release_by_status(context, 500)
 
     async def finish(self, request: AnyRequest, response: BaseHTTPResponse, **_: Any) -> None:
         """End the context after all middleware and before an ordinary response is sent.
