@@ -59,7 +59,8 @@ class RequestSignals:
             return
         context.rollback_only = True
         if context.sessions:
-            await release_by_status(context, 500)
+            # The response is near, so this is the end for observers, and no early release.
+            await release_by_status(context, 500, "end")
 
     async def _fail_after_headers(self, request: AnyRequest, exception: Exception) -> None:
         """End the context, because no signal follows; cut the stream, because Sanic ends its body as if complete.

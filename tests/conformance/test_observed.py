@@ -115,6 +115,7 @@ async def test_a_session_of_the_applications_own_belongs_to_the_route(service: S
         await client.get()
     assert [re.sub(r"\{.*\}", "", checkout.route) for checkout in recorder.checkouts] == [service.driver.route("/")] * 2
     assert len(recorder.contexts) == 1
+    assert len(recorder.checkouts) == 2
 
 
 @pytest.mark.parametrize("fails", ["in the response's COMMIT", "in the hook", "at the headers", "after the headers"])
@@ -141,3 +142,17 @@ async def test_a_failing_commit_counts_as_failed(service: Service, fails: str) -
             await client.get()
     assert [context.outcome for context in recorder.contexts] == ["failed"]
     assert recorder.failed_contexts == recorder.contexts
+
+
+async def test_the_rollback_after_an_exception_of_a_handler_is_no_early_release(service: Service) -> None:
+    recorder = Recorder()
+
+    async def handler(_exchange: Exchange) -> Reply:
+        await write(service.connection, "discarded")
+        raise ZeroDivisionError
+
+    async with service.running(handler, observers=[recorder]) as client:
+        assert (await client.get())[0] == 500
+    (checkout,) = recorder.checkouts
+    assert (checkout.released_by, checkout.is_early) == ("end", False)
+    assert await service.database.notes() == []
