@@ -72,14 +72,18 @@ class Exchange:
 class HttpKind(Kind):
     """A way of cancelling a handler."""
 
-    exchange: Exchange
+    exchange: Exchange | None = None
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
         await work
 
+    @property
+    def _handler(self) -> "asyncio.Task[Any] | None":
+        return None if self.exchange is None else self.exchange.handler
+
     def strike_again(self) -> None:
-        if self.exchange.handler is not None:
-            self.exchange.handler.cancel()
+        if self._handler is not None and self._handler.cancel():
+            self.has_cancelled = True
 
     def explains(self, error: BaseException | None) -> bool:
         return error is None
@@ -91,7 +95,7 @@ class HangUp(HttpKind):
     name = "hang-up"
 
     def strike(self) -> None:
-        if self.exchange.client is not None:
+        if self.exchange is not None and self.exchange.client is not None:
             self.exchange.client.hang_up()
 
 

@@ -12,6 +12,10 @@ class Kind(ABC):
     """One way of cancelling; an object of it cancels one run."""
 
     name: str
+    is_striking = True
+    """Whether a cancellation of a task, at this moment, may be due to this; what is known of some kinds only."""
+    has_cancelled = False
+    """Whether this has cancelled a task; what is known of some kinds only."""
 
     @abstractmethod
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -39,7 +43,6 @@ class TaskCancel(Kind):
 
     name = "cancel"
     _task: asyncio.Task[Any] | None = None
-    _has_cancelled = False
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.current_task()
@@ -47,10 +50,10 @@ class TaskCancel(Kind):
 
     def strike(self) -> None:
         if self._task is not None and self._task.cancel():
-            self._has_cancelled = True
+            self.has_cancelled = True
 
     def explains(self, error: BaseException | None) -> bool:
-        return isinstance(error, asyncio.CancelledError) if self._has_cancelled else error is None
+        return isinstance(error, asyncio.CancelledError) if self.has_cancelled else error is None
 
 
 class LateCancel(TaskCancel):

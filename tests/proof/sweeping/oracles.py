@@ -33,14 +33,17 @@ def _allowed(stage: Stage, unit: Unit) -> tuple[set[int], str]:
         return {whole}, "a success is committed"
     if unit.told == "discarded":
         return {0}, "the caller has rolled it back"
-    if unit.told == "nothing" or not unit.is_watched:
+    if unit.told == "nothing" or (isinstance(unit.error, asyncio.CancelledError) and not unit.is_watched):
         return {0, whole}, _WHOLE_OR_NOT
-    return _allowed_after_failure(stage, unit, whole)
+    if not isinstance(unit.error, asyncio.CancelledError):
+        return {0}, "a failure is rolled back"
+    return allowed_after_cancellation(stage, unit)
 
 
-def _allowed_after_failure(stage: Stage, unit: Unit, whole: int) -> tuple[set[int], str]:
-    cancellation = unit.cancellation
-    if cancellation is None or not isinstance(unit.error, asyncio.CancelledError):
+def allowed_after_cancellation(stage: Stage, unit: Unit) -> tuple[set[int], str]:
+    """Return how many rows there may be of a unit that was cancelled, and why."""
+    whole, cancellation = unit.rows if stage.visible else 0, unit.cancellation
+    if cancellation is None:
         return {0}, "a failure is rolled back"
     if unit.name in cancellation.begun:
         return {whole}, "it was cancelled during its COMMIT, which runs to its end"

@@ -16,19 +16,31 @@ class Meter:
     """Counts the suspension points of a piece of work and of the tasks that it starts, and strikes at some.
 
     Args:
-        strikes: what to do, by the number of the point, from 1.
+        waits: whether to count from the call of ``begin`` only.
 
     """
 
-    def __init__(self, strikes: dict[int, list[Strike]]) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
         self.points = 0
         self.is_running = True
-        self._strikes = strikes
+        self._waits = waits
+        self._strikes: dict[int, list[Strike]] = {}
+
+    def strike(self, point: int, strike: Strike) -> None:
+        """Have something done at a point; the first has the number 1, and 0 is ``begin``."""
+        self._strikes.setdefault(point, []).append(strike)
 
     @property
     def has_struck(self) -> bool:
         """Whether all of the strikes were made."""
-        return all(point <= self.points for point in self._strikes)
+        return not self._waits and all(point <= self.points for point in self._strikes)
+
+    def begin(self) -> None:
+        """Begin to count, if that has been waited for."""
+        if self._waits:
+            self._waits = False
+            for strike in self._strikes.get(0, ()):
+                strike(None)
 
     async def measure(self, work: Coroutine[Any, Any, T]) -> T:
         """Run the work, in the task of the caller."""
@@ -42,7 +54,7 @@ class Meter:
 
     def reached(self, awaited: Any) -> None:
         """Count a point; strike if it is one to strike at."""
-        if not self.is_running:
+        if not self.is_running or self._waits:
             return
         self.points += 1
         for strike in self._strikes.get(self.points, ()):

@@ -1,16 +1,18 @@
 """What a scenario plays on: connections, and units of work that take down what their caller was told."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from context_async_sqlalchemy import DBConnect, db_session
+from tests.proof.sweeping.kinds import Kind
 from tests.proof.sweeping.points import WatchedTask
 from tests.proof.sweeping.rows import Row, Witness
 from tests.proof.sweeping.tap import Tap
 
+Recover = Callable[[], Awaitable[None]]
 Told = Literal["nothing", "success", "failure", "discarded"]
 
 
@@ -23,6 +25,10 @@ class Unit:
     told: Told = "nothing"
     error: BaseException | None = None
     cancellation: "Cancellation | None" = None
+    is_due: bool = False
+    """Whether it has to succeed though another one has failed."""
+    swallows: bool = False
+    """Whether its caller swallows the error of a statement, so that it fails with another one."""
     is_watched: bool = True
     """Whether a cancellation of its task would be noticed."""
 
@@ -63,7 +69,7 @@ class Telling:
 
     def cancelled(self) -> None:
         """Take down which COMMITs have begun, when the task is cancelled for the first time."""
-        if self.cancellation is None:
+        if self.cancellation is None and self.stage.kind.is_striking:
             tap, names = self.stage.tap, {unit.name for unit in self.units.values()}
             executed = {name: tap.statements[name] for name in names - tap.running}
             self.cancellation = Cancellation(frozenset(names & tap.begun), executed)
@@ -72,6 +78,10 @@ class Telling:
         if names:
             return [self.units[name] for name in names]
         return [unit for unit in self.units.values() if unit.told == "nothing"]
+
+
+async def _nothing() -> None:
+    pass
 
 
 @dataclass(eq=False)
@@ -83,6 +93,7 @@ class Stage:
         connections: of the library under test.
         witness: who looks at the rows.
         tap: what SQLAlchemy says.
+        kind: how it may be cancelled.
         visible: whether what is committed can be seen by the witness at all.
 
     """
@@ -91,7 +102,10 @@ class Stage:
     connections: list[DBConnect]
     witness: Witness
     tap: Tap
+    kind: Kind
     visible: bool = True
+    recover: Recover = _nothing
+    """Makes a fault end that would last: what a scenario awaits which goes on after one."""
     units: list[Unit] = field(default_factory=list[Unit])
     violations: list[str] = field(default_factory=list[str])
 
@@ -101,15 +115,17 @@ class Stage:
         return self.connections[0]
 
     @contextmanager
-    def told(self, *names: str, rows: int = 2) -> Generator[Telling]:
+    def told(self, *names: str, rows: int = 2, is_due: bool = False, swallows: bool = False) -> Generator[Telling]:
         """Take down what the caller of a block is told: a success if it ends, and a failure if it raises.
 
         Args:
             names: of the units whose end the block contains.
             rows: how many rows each has.
+            is_due: whether they have to succeed though others have failed before.
+            swallows: whether the caller swallows the error of a statement.
 
         """
-        units = {name: Unit(f"{self.schedule}{name}", rows) for name in names}
+        units = {name: Unit(f"{self.schedule}{name}", rows, is_due=is_due, swallows=swallows) for name in names}
         self.units += units.values()
         telling = Telling(self, units)
         with _watched(telling):

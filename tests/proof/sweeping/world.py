@@ -15,13 +15,18 @@ from context_async_sqlalchemy_aiohttp import LIFECYCLE
 from tests.proof.sweeping.kinds import Kind
 from tests.proof.sweeping.points import Meter, make_task
 from tests.proof.sweeping.rows import Row, Witness
-from tests.proof.sweeping.stage import Stage
+from tests.proof.sweeping.stage import Recover, Stage
 from tests.proof.sweeping.tap import Tap
 from tests.support.connections import connect_to, in_use
 from tests.support.recorder import Recorder
 
 Play = Callable[[Stage], Coroutine[Any, Any, None]]
 Hook = Callable[[AsyncSession], Coroutine[Any, Any, None]]
+
+Connect = Callable[[str, str], DBConnect]
+"""Given a URL and a name, makes a connection."""
+
+POOL_SIZE = 3
 
 _NOT_OURS = (
     # asyncpg's own future, of a cancel request whose caller was cancelled too.
@@ -41,6 +46,7 @@ class Scenario:
         connections: how many databases they use.
         is_cold: whether the pools are empty at the start.
         goes_on: whether tasks of it go on when its caller is cancelled; ``asyncio.gather`` does not wait for them.
+        has_time_limit: whether it limits the time of its statements itself.
         is_visible: whether others can see what is committed; not within ``rolled_back``.
         before_commit: the application's hook.
         after_commit: the application's hook.
@@ -53,6 +59,7 @@ class Scenario:
     connections: int = 1
     is_cold: bool = False
     goes_on: bool = False
+    has_time_limit: bool = False
     is_visible: bool = True
     before_commit: Hook | None = None
     after_commit: Hook | None = None
@@ -84,6 +91,8 @@ class World:
     failures: list[str] = field(default_factory=list[str])
     """What reached the event loop's exception handler."""
     port: int = 0
+    recover: Recover | None = None
+    """Makes the fault of a run end."""
 
     def in_use(self) -> int:
         """Count the connections that are out of their pools."""
@@ -123,9 +132,14 @@ class World:
                 (await db_session(connection)).add(Row(unit=f"{unit}{position}", number=2))
 
 
+def connect_to_pool(url: str, name: str) -> DBConnect:
+    """Make a connection with a pool for two contexts at once and one more."""
+    return connect_to(url, name=name, pool_size=POOL_SIZE)
+
+
 @asynccontextmanager
 async def opened(
-    scenario: Scenario, url: str, witness: Witness, *, finish_timeout: float = 10, **options: Any
+    scenario: Scenario, url: str, witness: Witness, *, finish_timeout: float = 10, connect: Connect = connect_to_pool
 ) -> AsyncGenerator[World]:
     """Make a world on the running event loop.
 
@@ -134,12 +148,12 @@ async def opened(
         url: of the database.
         witness: of the rows.
         finish_timeout: seconds, of the application.
-        options: of the engines.
+        connect: makes its connections.
 
     """
     loop = asyncio.get_running_loop()
     names = ("main", "other", "third")[: scenario.connections]
-    connections = [connect_to(url, name=name, pool_size=3, **options) for name in names]
+    connections = [connect(url, name) for name in names]
     recorder, tap = Recorder(), Tap()
     app = web.Application()
     setup_db(
