@@ -242,7 +242,8 @@ def _commits(context: Context, result: object) -> bool:
 
 
 def _is_response_that_commits(context: Context, error: BaseException) -> bool:
-    status = _status_of(error)
+    # Some frameworks raise the response itself or its status, others an exception that has the response (Quart).
+    status = _status_of(error) or _status_of(getattr(error, "response", None))
     return status is not None and context.rules.commit_on(status)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
@@ -168,21 +169,28 @@ async def test_a_unit_that_failed_leaves_nothing_to_the_caller_who_goes_on(
     assert await database.notes() == ["by the caller"]
 
 
+class _RaisedStatus(Exception):  # noqa: N818 - as aiohttp's HTTPFound
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class _RaisedResponse(Exception):  # noqa: N818 - as what abort(response) of Quart raises
+    def __init__(self, status: int) -> None:
+        self.response = SimpleNamespace(status_code=status)
+
+
+@pytest.mark.parametrize("response", [_RaisedStatus, _RaisedResponse])
 @pytest.mark.parametrize(("status", "kept"), [(302, ["written"]), (409, [])])
 async def test_a_raised_response_is_its_status(
-    connection: DBConnect, database: Database, status: int, kept: list[str]
+    connection: DBConnect, database: Database, response: Callable[[int], Exception], status: int, kept: list[str]
 ) -> None:
-    class RaisedResponse(Exception):  # noqa: N818 - as aiohttp's HTTPFound
-        def __init__(self, status: int) -> None:
-            self.status = status
-
     @retried(Retry())
     async def function() -> None:
         await write(connection, "written")
-        raise RaisedResponse(status)
+        raise response(status)
 
     async with db_context():
-        with pytest.raises(RaisedResponse):
+        with pytest.raises((_RaisedStatus, _RaisedResponse)):
             await function()
     assert await database.notes() == kept
 
