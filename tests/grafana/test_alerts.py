@@ -58,7 +58,7 @@ def test_a_rule_has_a_test_in_which_it_is_silent_and_one_in_which_it_fires(rule:
 def test_runbooks_get_links_that_can_be_clicked_by_the_command_that_is_documented(tmp_path: Path) -> None:
     (rules,) = shipped.ALERTS
     (tmp_path / rules.name).write_text(rules.read_text())
-    for document in (rules, shipped.FOLDER.parent / "README.md"):
+    for document in (rules, shipped.FOLDER.parent / "docs/how-to/use-dashboards-and-alerts.md"):
         (expression,) = re.findall(r"sed -i '([^']+)'", document.read_text())
         (group,) = yaml.safe_load(_run("sed", expression, tmp_path / rules.name))["groups"]
         assert [rule["annotations"]["runbook_url"] for rule in group["rules"]] == [

@@ -28,10 +28,18 @@ def test_the_viewer_is_the_one_that_make_observe_recommends() -> None:
     assert f'"autotel-devtools": "{version}"' in (ROOT / "tools" / "pictures" / "package.json").read_text()
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/pictures.md"])
-def test_pictures_of_the_documentation_are_there_and_small(document: str) -> None:
+@pytest.mark.parametrize(
+    ("document", "pictures"),
+    [
+        ("README.md", 1),
+        ("docs/pictures.md", 2),
+        ("docs/how-to/use-dashboards-and-alerts.md", 1),
+        ("docs/how-to/send-traces.md", 1),
+    ],
+)
+def test_pictures_of_the_documentation_are_there_and_small(document: str, pictures: int) -> None:
     path = ROOT / document
     linked = re.findall(r"!\[[^]]+\]\(([^)]+)\)", path.read_text())
-    assert len(linked) == 2
+    assert len(linked) == pictures
     for link in linked:
         assert 0 < (path.parent / link).stat().st_size < LARGEST
