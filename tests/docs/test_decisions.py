@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DECISIONS = ROOT / "docs/decisions"
 PAGES = sorted(path for path in DECISIONS.glob("*.md") if path.name != "README.md")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SECTIONS = ["Context", "Decision", "Measurement", "What would change our mind"]
 
 
