@@ -160,7 +160,9 @@ class FaultSweep:
         def judge_ending(ending: Ending) -> Iterable[str]:
             yield from judge(ending, fault, is_cancelled=kind.has_cancelled)
             is_cancelled = isinstance(ending.error, asyncio.CancelledError)
-            if self._world.scenario.site is None and is_cancelled != kind.has_cancelled:
+            # asyncio.gather raises what its first part has failed with, even if its caller is cancelled meanwhile.
+            is_told = self._world.scenario.site is None and not self._world.scenario.goes_on
+            if is_told and is_cancelled != kind.has_cancelled:
                 yield f"it ended by {ending.error!r}; the caller was {'' if kind.has_cancelled else 'not '}cancelled"
 
         if fault is not None and fault.prepare is not None:

@@ -3,13 +3,11 @@
 import asyncio
 
 from sqlalchemy import select, text
-from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import (
     DBConnect,
     Retry,
-    atomic_db_session,
     commit_db_session,
     db_context,
     db_session,
@@ -17,11 +15,11 @@ from context_async_sqlalchemy import (
     rollback_db_session,
     run_in_new_ctx,
 )
-from context_async_sqlalchemy.session import CurrentTransaction
 from context_async_sqlalchemy.test_utils import rolled_back
 from tests.proof.suspension.aiohttp_site import AiohttpSite, answer, converse, stream
+from tests.proof.suspension.atomic import atomic_appends, atomic_commits, atomic_refuses, atomic_rolls_back
 from tests.proof.sweeping.rows import Row
-from tests.proof.sweeping.stage import Stage, Telling
+from tests.proof.sweeping.stage import Stage
 from tests.proof.sweeping.world import Scenario
 from tests.support.database import CONFLICT
 
@@ -171,56 +169,6 @@ async def gathered(stage: Stage) -> None:
             await run_in_new_ctx(work, unit)
 
     await asyncio.gather(one("left"), one("right"))
-
-
-async def _atomic(stage: Stage, mode: CurrentTransaction, told: Telling) -> None:
-    async with db_context():
-        await stage.write("before", 1, 2)
-        async with atomic_db_session(stage.connection, mode):
-            if mode == "commit":
-                told.success("before")
-            elif mode == "rollback":
-                told.discarded("before")
-            await stage.write("block", 1)
-            await stage.add("block", 2)
-        told.success("block")
-
-
-async def atomic_commits(stage: Stage) -> None:
-    """Commit what is open before the block."""
-    with stage.told("before", "block") as told:
-        await _atomic(stage, "commit", told)
-
-
-async def atomic_rolls_back(stage: Stage) -> None:
-    """Roll back what is open before the block."""
-    with stage.told("before", "block") as told:
-        await _atomic(stage, "rollback", told)
-
-
-async def atomic_appends(stage: Stage) -> None:
-    """Commit what is open together with the block."""
-    with stage.told("unit"):
-        async with db_context():
-            await stage.write("unit", 1)
-            async with atomic_db_session(stage.connection, "append"):
-                await stage.add("unit", 2)
-
-
-async def atomic_refuses(stage: Stage) -> None:
-    """Refuse the block where something is open, and run it where nothing is."""
-    with stage.told("before", "block") as told:
-        async with db_context():
-            await stage.write("before", 1, 2)
-            try:
-                async with atomic_db_session(stage.connection, "raise"):
-                    raise AssertionError("the block runs in an open transaction")
-            except InvalidRequestError:
-                await commit_db_session(stage.connection)
-                told.success("before")
-            async with atomic_db_session(stage.connection, "raise"):
-                await stage.write("block", 1, 2)
-            told.success("block")
 
 
 async def run_again(stage: Stage) -> None:
