@@ -31,9 +31,9 @@ def route_template(scope: Scope) -> str | None:
     else:
         known = route
     # A Mount has no endpoint, and its path is not that of the request.
-    template = known.path_format if hasattr(route, "endpoint") and hasattr(known, "path_format") else ""
+    template = str(known.path_format) if hasattr(route, "endpoint") and hasattr(known, "path_format") else ""
     if "app_root_path" not in scope and template:
-        return str(template)
+        return template
     if "endpoint" not in scope or "router" not in scope:
         return None
     from .starlette.templates import template_by_matching  # noqa: PLC0415 - only where Starlette is in use

@@ -27,7 +27,7 @@ def template_by_matching(scope: Scope, last: str) -> str:
     if not isinstance(router, Router):
         return ""
     root_path = scope.get("app_root_path", scope.get("root_path", ""))
-    asked = {**scope, "root_path": root_path, "path_params": {}, "fastapi": {}}
+    asked: dict[str, Any] = {**scope, "root_path": root_path, "path_params": {}, "fastapi": {}}
     template = ""
     routes: Iterable[Any] = router.routes
     for _ in range(_MOST_MOUNTS):

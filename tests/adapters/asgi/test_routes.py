@@ -139,7 +139,7 @@ async def test_no_value_makes_a_name(kind: str) -> None:
 
     spy = _Spy(Starlette(routes=[Mount(f"/n/{{mounted:{kind}}}", _PLAIN)]))
     for mounted, own in itertools.product(_HOSTILE, _HOSTILE):
-        scope = {"type": "http", "method": "GET", "path": f"/n/{mounted}/orders/{own}", "headers": []}
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": f"/n/{mounted}/orders/{own}", "headers": []}
         await spy(scope, nothing, nothing)
     assert set(spy.seen) <= {"GET /n/{mounted}/orders/{id}", "GET /n/{mounted}", UNMATCHED_ROUTE}
 

@@ -28,7 +28,7 @@ def _quart(connection: DBConnect) -> Any:
 
     async def room(number: int) -> None:
         await run(connection, "SELECT 1")
-        await quart_websocket.accept()
+        await quart_websocket.accept()  # pyright: ignore[reportUnknownMemberType] - Quart's own type is open
         await quart_websocket.send(str(number))
 
     app.add_url_rule("/orders/<int:number>", view_func=endpoint)

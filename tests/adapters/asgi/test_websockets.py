@@ -90,7 +90,7 @@ def _starlette_that_closes(connection: DBConnect) -> Any:
 def _quart(connection: DBConnect) -> Any:
     async def room() -> None:
         await run(connection, FAILING_COMMIT)
-        await quart_websocket.accept()
+        await quart_websocket.accept()  # pyright: ignore[reportUnknownMemberType] - Quart's own type is open
 
     app = Quart("quart_app")
     app.add_websocket("/", view_func=room)
