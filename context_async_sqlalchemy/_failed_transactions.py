@@ -1,9 +1,8 @@
 """Refuses the COMMIT of a transaction in which a statement has failed.
 
-PostgreSQL takes no further statement in such a transaction and answers its COMMIT by a ROLLBACK. The drivers report
-that as a success. Code that swallows a statement's error would lose its writes in silence.
-
-Nothing is listened for but a failed statement, so that a transaction without an error costs nothing.
+PostgreSQL answers the COMMIT of such a transaction by a ROLLBACK, and the drivers report a success. Code that swallows
+the error of a statement would lose its writes in silence. A transaction without an error costs nothing here, because
+the only listener waits for failed statements. See docs/decisions/0010.
 """
 
 from weakref import WeakSet
@@ -18,17 +17,17 @@ _DIALECTS = {"postgresql", "cockroachdb"}
 _IN_FAILED_TRANSACTION = "25P02"
 _FAILED_BY = "context_async_sqlalchemy.failed_by"
 
-# Not event.contains(), which knows an object by its id() and takes a new object for one that is gone.
+# Used instead of event.contains(), which identifies an object by its id(). A new object may have the id of an old one.
 _listened_to: WeakSet[Dialect] = WeakSet()
 suspects: WeakSet[Connection] = WeakSet()
-"""Connections with a transaction that may have failed: a statement has, and a SAVEPOINT may have been rolled back."""
+"""The connections on which a statement has failed. The rollback of a SAVEPOINT may have healed their transactions."""
 
 
 def refuse_failed_commits(engine: Engine) -> None:
-    """Make every COMMIT of an engine fail whose transaction has failed. A second call changes nothing.
+    """Make an engine refuse to COMMIT failed transactions. A second call changes nothing.
 
     Args:
-        engine: an engine. Those of other databases than PostgreSQL and its like are left as they are.
+        engine: the engine. It stays unchanged unless its dialect is PostgreSQL or CockroachDB.
 
     """
     dialect = engine.dialect
@@ -38,11 +37,14 @@ def refuse_failed_commits(engine: Engine) -> None:
 
 
 def require_sound(connection: Connection) -> None:
-    """Ask the server whether the transaction of a suspect has failed.
+    """Ask the server whether the transaction of a suspect has failed, and raise if it has.
+
+    Args:
+        connection: one of the ``suspects``. If its transaction has not failed, it is no longer a suspect.
 
     Raises:
-        FailedTransactionError: it has.
-        sqlalchemy.exc.DBAPIError: the server could not be asked.
+        FailedTransactionError: the transaction has failed.
+        sqlalchemy.exc.DBAPIError: the server did not answer the question.
 
     """
     try:
@@ -58,12 +60,12 @@ def _note_failure(failure: ExceptionContext) -> None:
     connection, error = failure.connection, failure.original_exception
     if connection is None or failure.is_disconnect or getattr(error, "sqlstate", None) == _IN_FAILED_TRANSACTION:
         return
-    # The name alone: the exception would keep its frames, and a message may contain values.
+    # Only the name is kept, because the exception would keep its frames, and its message may contain values.
     connection.info[_FAILED_BY] = type(error.__cause__ or error).__name__
     if connection not in suspects:
         suspects.add(connection)
-        # On this Connection alone, which lasts as long as its transaction: on an engine, a listener would cost every
-        # transaction. It sees the commits that the application makes itself, too.
+        # The Connection gets the listener, and not the engine, because a listener of the engine slows every transaction
+        # (see docs/decisions/0001). The listener is called for the application's own commits too.
         event.listen(connection, "commit", _require_sound_if_suspected)
 
 
