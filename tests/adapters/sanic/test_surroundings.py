@@ -48,11 +48,11 @@ async def test_a_versioned_blueprint_in_a_group_shares_the_session_of_its_middle
     recorder = Recorder()
     shop: Any = Blueprint("shop", url_prefix="/shop", version=2)
 
-    @shop.on_request  # type: ignore[untyped-decorator] - `shop` is Any
+    @shop.on_request  # type: ignore[untyped-decorator] # `shop` is Any
     async def audit(_request: AnyRequest) -> None:
         await write(connection, "by the middleware")
 
-    @shop.get("/orders/<number:int>")  # type: ignore[untyped-decorator] - as above
+    @shop.get("/orders/<number:int>")  # type: ignore[untyped-decorator] # as above
     async def order(_request: AnyRequest, number: int) -> HTTPResponse:
         await write(connection, f"order {number}")
         return response.text("ok", status=200 if number < 100 else 422)
