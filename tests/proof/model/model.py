@@ -93,6 +93,12 @@ class Transaction:
             raise
         self.rows += pending
 
+    def prepare(self) -> None:
+        """Flush, and ask the server whether the transaction has failed, before the first COMMIT of a context."""
+        self.flush()
+        if self.is_aborted:
+            raise Refused(FailedTransactionError)
+
     def begin_nested(self) -> None:
         if self.is_inactive:
             raise Refused(PendingRollbackError)
@@ -113,10 +119,6 @@ class Transaction:
     def will_fail(self) -> bool:
         """Whether its commit fails."""
         return self.is_aborted or self.is_inactive or BAD in self.pending or DOOM in self.rows
-
-    @property
-    def has_savepoint_on_server(self) -> bool:
-        return any(savepoint.is_on_server for savepoint in self.savepoints)
 
     def _back_to_savepoint(self) -> None:
         innermost = self.savepoints[-1] if self.savepoints else Savepoint(0, is_on_server=True)
@@ -157,7 +159,7 @@ class Session:
             raise Refused(PendingRollbackError)
         transaction.flush()
         if transaction.is_aborted:
-            raise Refused(DBAPIError if transaction.has_savepoint_on_server else FailedTransactionError)
+            raise Refused(FailedTransactionError)
         if DOOM in transaction.rows:
             raise Refused(IntegrityError)
         self.model.visible |= set(transaction.rows)
@@ -247,7 +249,7 @@ class Model:
             return
         try:
             for session in work:
-                session.begin().flush()
+                session.begin().prepare()
         except Refused:
             for session in work:
                 session.roll_back()
