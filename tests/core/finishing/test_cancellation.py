@@ -160,3 +160,27 @@ async def test_a_commit_that_fails_leaves_a_clean_connection(database: Database,
     assert await database.notes() == ["written"]
     for connection in connections:
         await connection.close()
+
+
+async def test_a_cancellation_in_the_turn_in_which_the_commit_is_handed_over_prevents_it(database: Database) -> None:
+    connection = connect_to(database.url, pool_size=1)
+
+    async def cancel_in_this_turn(_session: object) -> None:
+        caller = asyncio.current_task()
+        assert caller is not None
+        # Comes after the caller has handed the COMMIT over, and before the task of the COMMIT begins.
+        asyncio.get_running_loop().call_soon(caller.cancel)
+
+    async def work() -> None:
+        context, token = open_context(Lifecycle(before_commit=cancel_in_this_turn))
+        try:
+            await write(connection, "discarded")
+            await finish_by_status(context, 200)
+        finally:
+            leave_context(token)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(work())
+    assert await database.notes() == []
+    assert in_use(connection) == 0
+    await connection.close()
