@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test prove soak test-oldest lint types imports check benchmark dashboards pictures lock clean
+.PHONY: demo observe test prove soak test-oldest lint types imports check benchmark dashboards docs pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -48,6 +48,10 @@ benchmark: $(VENV)/.installed
 dashboards: $(VENV)/.installed
 	$(BIN)/python -m grafana.builder
 
+# Writes build/docs. A warning is an error. DOCS_INTERSPHINX=1 links to other projects, which needs a network.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going --jobs auto --quiet docs build/docs
+
 # Writes docs/pictures/*.png from a shop in trouble: about four minutes. Node and matplotlib are for this alone.
 pictures: $(VENV)/.pictures
 	PATH="$(abspath $(BIN)):$(abspath $(VENV))/viewer/node_modules/.bin:$$PATH" $(BIN)/python -m tools.pictures
@@ -56,6 +60,8 @@ pictures: $(VENV)/.pictures
 lock: $(VENV)/.installed
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
+	$(BIN)/uv pip compile --group pyproject.toml:docs --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade --output-file docs/requirements.lock
 	$(BIN)/uv pip compile --group pyproject.toml:pictures --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --output-file tools/pictures/requirements.lock
 
@@ -64,6 +70,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement docs/requirements.lock
 	touch $@
 
 $(VENV)/.pictures: $(VENV)/.installed tools/pictures/requirements.lock tools/pictures/package-lock.json
