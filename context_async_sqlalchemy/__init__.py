@@ -29,6 +29,7 @@ from .exceptions import (
     ContextNotInitiatedError,
     FailedTransactionError,
     PartialCommitError,
+    PoolOverloadedError,
 )
 from .retry import Retry, is_retryable, retried
 from .run_in_new_context import db_context, run_in_new_ctx
@@ -53,6 +54,7 @@ __all__ = [
     "DBConnect",
     "FailedTransactionError",
     "PartialCommitError",
+    "PoolOverloadedError",
     "Retry",
     "atomic_db_session",
     "auto_commit_by_status_code",

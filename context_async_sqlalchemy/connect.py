@@ -13,6 +13,8 @@ from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
 from ._observing.probe import Probe
+from ._shedding.limits import MaxWait, require_valid
+from ._shedding.queue import limit_waits
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -30,9 +32,14 @@ class DBConnect:
             the host is alive, or is the primary, and call ``change_host``.
         name: the name of this connection in errors, metrics and spans. The default is the address and the database
             of the engine.
+        max_wait: seconds that a checkout may wait for a connection before it gets :class:`PoolOverloadedError`, or
+            ``"adaptive"``: as long as ``pool_timeout``, but 0.1 s while no checkout of the last second got its
+            connection within 0.05 s. The time to open a connection does not count. None leaves ``pool_timeout``.
+        max_waiting: how many checkouts may wait at the same time. One more gets the exception at once. None allows any
+            number.
 
     Raises:
-        ValueError: the host is an empty string.
+        ValueError: the host is an empty string, or a limit is not valid.
 
     """
 
@@ -44,12 +51,17 @@ class DBConnect:
         before_create_session_handler: BeforeCreateSessionHandler | None = None,
         *,
         name: str | None = None,
+        max_wait: MaxWait = None,
+        max_waiting: int | None = None,
     ) -> None:
         if host is not None:
             _required(host)
+        require_valid(max_wait, max_waiting)
         self.context_key = str(uuid.uuid4())
         self.host = host
         self._name = name
+        self._max_wait: MaxWait = max_wait
+        self._max_waiting = max_waiting
         self._engine_creator = engine_creator
         self._session_maker_creator = session_maker_creator
         self._before_create_session_handler = before_create_session_handler
@@ -68,6 +80,8 @@ class DBConnect:
         *,
         name: str | None = None,
         before_create_session_handler: BeforeCreateSessionHandler | None = None,
+        max_wait: MaxWait = None,
+        max_waiting: int | None = None,
         **engine_options: Any,
     ) -> Self:
         """Return a DBConnect for a URL, with sessions whose objects stay readable after a commit.
@@ -77,10 +91,12 @@ class DBConnect:
                 ``"host:port"``) and keeps the rest.
             name: see the class. The default is the address and the database of the URL.
             before_create_session_handler: see the class.
+            max_wait: see the class.
+            max_waiting: see the class.
             engine_options: passed to ``sqlalchemy.ext.asyncio.create_async_engine``.
 
         Raises:
-            ValueError: the driver of the URL is not an async driver.
+            ValueError: the driver of the URL is not an async driver, or a limit is not valid.
 
         """
         parsed = make_url(url)
@@ -100,7 +116,15 @@ class DBConnect:
         def make_session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
             return async_sessionmaker(engine, expire_on_commit=False)
 
-        return cls(make_engine, make_session_maker, own_host, before_create_session_handler, name=name)
+        return cls(
+            make_engine,
+            make_session_maker,
+            own_host,
+            before_create_session_handler,
+            name=name,
+            max_wait=max_wait,
+            max_waiting=max_waiting,
+        )
 
     def __repr__(self) -> str:
         return f"<DBConnect {self.name!r} host={self.host!r}>"
@@ -219,6 +243,7 @@ class DBConnect:
             reuse(engine)
             refuse_failed_commits(engine.sync_engine)
         self._engine, self._session_maker, self.host = engine, maker, host
+        limit_waits(engine.sync_engine, self.name, self._max_wait, self._max_waiting)
         self.make_context_session = None
         self._renew_probe()
         return maker

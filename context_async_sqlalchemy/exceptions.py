@@ -1,7 +1,10 @@
 """The exceptions of this library. Their messages name the cause and the remedy."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _Reduced = tuple[type[Any], tuple[Any, ...], dict[str, Any]]
 
@@ -121,3 +124,43 @@ class PartialCommitError(Exception):
     def __reduce__(self) -> _Reduced:
         """Return the arguments of the constructor, because pickle and copy would call the class with the message."""
         return type(self), (self.committed, self.failed, self.rolled_back), vars(self)
+
+
+class PoolOverloadedError(PoolTimeoutError):
+    """Raised by the statement that needs a connection, if the wait for one is longer than the ``DBConnect`` allows.
+
+    Nothing was sent to the database. The session stays usable. The class derives from the exception that SQLAlchemy
+    raises after ``pool_timeout``, so code that handles that exception handles this one too. If the pool is observed,
+    a note of the exception names the holders of the connections.
+
+    Attributes:
+        pool: the name of the pool.
+        limit: the option that ended the wait, for example ``max_wait=0.5``.
+        size: how many connections the pool has, which are as many as it may have.
+        in_use: how many of its connections are in use.
+        waiting: how many other checkouts wait for a connection.
+        waited: seconds that this checkout has waited; 0.0 if the queue was full.
+
+    """
+
+    def __init__(self, pool: str, limit: str, size: int, in_use: int, waiting: int, waited: float) -> None:  # noqa: PLR0917 - a record
+        self.pool = pool
+        self.limit = limit
+        self.size = size
+        self.in_use = in_use
+        self.waiting = waiting
+        self.waited = waited
+        super().__init__(
+            f"pool {pool!r} is overloaded: no connection after {waited:.2f} s ({limit}); {in_use} of {size} "
+            f"connections in use, {waiting} other checkouts waiting. Answer 'try again later', as setup_db does by a "
+            "503; give connections back before slow work, allow more of them, or add servers"
+        )
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds after which the client may try again: at least 1, and at least as many as were waited."""
+        return max(1, math.ceil(self.waited))
+
+    def __reduce__(self) -> _Reduced:
+        """Return the arguments of the constructor, because pickle and copy would call the class with the message."""
+        return type(self), (self.pool, self.limit, self.size, self.in_use, self.waiting, self.waited), vars(self)

@@ -16,6 +16,7 @@ from sqlalchemy.pool import Pool, QueuePool
 
 from context_async_sqlalchemy._context.context import Context
 from context_async_sqlalchemy._context.current import context_or_none, current
+from context_async_sqlalchemy.exceptions import PoolOverloadedError
 from context_async_sqlalchemy.observer import (
     CheckoutPath,
     FailedCheckout,
@@ -156,11 +157,11 @@ class WatchedPool:
     def checkout_failed(
         self, pool: Pool, record: OpenContextRecord | None, asked_at: int, error: BaseException
     ) -> None:
-        """Tell the observers that a checkout has failed; add a note to the time-out of an exhausted pool."""
+        """Tell the observers that a checkout has failed; name the holders of an exhausted pool in a note."""
         failure: WaitFailure = "error"
         ended_at = perf_counter_ns()
         if isinstance(error, PoolTimeoutError):
-            failure = "timeout"
+            failure = "shed" if isinstance(error, PoolOverloadedError) else "timeout"
             limits = (
                 f"pool size {pool.size()}, overflow {pool.overflow()}" if isinstance(pool, QueuePool) else pool.status()
             )

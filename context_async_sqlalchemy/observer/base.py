@@ -52,7 +52,7 @@ class Observer:
         """Called when a context that had begun a checkout has ended. Its sessions are closed."""
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Called when a checkout timed out, was cancelled, or could not open a connection."""
+        """Called when a checkout timed out, was shed or cancelled, or could not open a connection."""
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Called when a connection was returned to its pool or was lost."""

@@ -27,8 +27,11 @@ ReleaseCause = Literal["commit", "rollback", "close", "headers", "end", "invalid
 The methods ``commit()``, ``rollback()`` and ``close()`` of a session count like the functions of this library. A
 ``close()`` with an open transaction counts as a rollback, because SQLAlchemy does not tell the two apart."""
 
-WaitFailure = Literal["timeout", "cancelled", "error"]
-"""Why a checkout failed. ``error``: the pool could not open a connection."""
+WaitFailure = Literal["timeout", "cancelled", "error", "shed"]
+"""Why a checkout failed.
+
+``timeout``: ``pool_timeout`` has passed. ``error``: the pool could not open a connection. ``shed``: the ``DBConnect``
+does not let it wait any longer, and it got a ``PoolOverloadedError``."""
 
 ContextOutcome = Literal["commit", "rollback", "failed", "unused"]
 """How a context ended. ``failed``: its commit failed. ``unused``: it had no transaction."""

@@ -15,6 +15,7 @@ from context_async_sqlalchemy import (
     ContextClosedError,
     ContextNotInitiatedError,
     PartialCommitError,
+    PoolOverloadedError,
 )
 
 _MAKERS: list[Callable[[], Exception]] = [
@@ -24,6 +25,7 @@ _MAKERS: list[Callable[[], Exception]] = [
     partial(ContextClosedError, "a message of the application's own"),
     partial(CommitTimeoutError, "main", 2.5),
     partial(PartialCommitError, ["first", "second"], "main", ["last"]),
+    partial(PoolOverloadedError, "main", "max_wait=0.5", 5, 5, 12, 0.5),
 ]
 
 

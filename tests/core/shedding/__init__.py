@@ -1,0 +1,1 @@
+"""Ending waits for a connection: when, and what the caller gets."""
