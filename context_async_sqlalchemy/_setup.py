@@ -12,6 +12,7 @@ from ._context.rules import (
 )
 from ._plugins import adapter_for
 from .adapter_kit.lifecycle import DEFAULT_DRAIN_TIMEOUT
+from .adapter_kit.metrics_access import MetricsAccess
 from .connect import DBConnect
 from .observer import Observer
 
@@ -28,6 +29,7 @@ def setup_db(
     observers: Iterable[Observer] | None = None,
     leak_threshold: float | None = None,
     leak_stacks: bool = False,
+    metrics_access: MetricsAccess | None = None,
     **framework_options: Any,
 ) -> None:
     """Give every request of an application a database context. Call it before the application starts.
@@ -46,13 +48,17 @@ def setup_db(
             ``opentelemetry``). ``()`` means no observers.
         leak_threshold: seconds that a connection may be held before a warning names its holder. None never warns.
         leak_stacks: also name in those warnings where the connection was checked out.
+        metrics_access: who may scrape: a bearer token, or a function that returns whether a request with these headers
+            may. The names of the headers are in lower case. None lets everybody who reaches the path scrape.
         framework_options: further options of the framework's ``setup_db`` (``metrics_path``, and for aiohttp and
             Starlette ``position``).
 
     Raises:
-        TypeError: no adapter fits the application, an element of ``connections`` is not a DBConnect, or one of
-            ``observers`` is not an Observer.
-        ValueError: a connection is given twice, or a time limit is not positive.
+        TypeError: no adapter fits the application, an element of ``connections`` is not a DBConnect, one of
+            ``observers`` is not an Observer, or ``metrics_access`` is neither a token nor a function that returns a
+            bool.
+        ValueError: a connection is given twice, a time limit is not positive, ``metrics_access`` is no bearer token, or
+            ``metrics_path`` was given and no observer can be scraped.
         RuntimeError: the application has already started, or cannot be changed any more.
 
     """
@@ -67,5 +73,6 @@ def setup_db(
         observers=observers,
         leak_threshold=leak_threshold,
         leak_stacks=leak_stacks,
+        metrics_access=metrics_access,
         **framework_options,
     )

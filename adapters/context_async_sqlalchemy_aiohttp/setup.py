@@ -6,7 +6,13 @@ from typing import Unpack
 from aiohttp import web
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, called_twice, position_inside_tracing
+from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
+    Lifecycle,
+    LifecycleOptions,
+    called_twice,
+    position_inside_tracing,
+)
 
 from .metrics import serve_metrics
 from .middleware import db_context_middleware, release_before_headers
@@ -20,7 +26,7 @@ def setup_db(
     connections: Iterable[DBConnect],
     *,
     position: int | None = None,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of an aiohttp application a database context.
@@ -38,7 +44,7 @@ def setup_db(
     Raises:
         TypeError: ``app`` is not a ``web.Application``, or an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped.
+            slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application has started, is a sub-application already, was set up before, or has a route
             at ``metrics_path``. A route that is added later raises when the application starts.
 
@@ -50,8 +56,9 @@ def setup_db(
         yield
         await lifecycle.shut_down()
 
-    if metrics_path is not None:
-        serve_metrics(app, metrics_path, lifecycle.observers)
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        serve_metrics(app, scrape)
     app[LIFECYCLE] = lifecycle
     if position is None:
         position = position_inside_tracing(app.middlewares)

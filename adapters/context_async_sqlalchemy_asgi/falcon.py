@@ -8,16 +8,16 @@ from falcon.asgi import App, Request, Response
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
     Lifecycle,
     LifecycleOptions,
+    Scrape,
     called_twice,
-    exposition_at,
     path_taken,
-    rendered,
     route_name,
 )
-from context_async_sqlalchemy.observer import Exposition
 
+from .metrics import headers_of
 from .middleware import DBContextMiddleware
 from .protocol import Receive, Scope, Send
 
@@ -29,7 +29,7 @@ def setup_db(
     app: "App[Any, Any]",
     connections: Iterable[DBConnect],
     *,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request and every websocket of a Falcon application on ASGI a database context.
@@ -47,7 +47,7 @@ def setup_db(
     Raises:
         TypeError: ``app`` is not a ``falcon.asgi.App``, or an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped.
+            slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application was set up before, or has a route at ``metrics_path``. A route that is added
             later raises when the application starts.
 
@@ -56,11 +56,11 @@ def setup_db(
     if hasattr(app, _MARK):
         raise called_twice()
     lifecycle = Lifecycle(connections, route_of=_route_of, **options)
-    exposition = exposition_at(metrics_path, lifecycle.observers)
-    if metrics_path is not None and exposition is not None:
-        _require_free(app, metrics_path)
-        app.add_route(metrics_path, _MetricsResource(exposition))
-        app.add_middleware(_PathCheck(app, metrics_path))
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        _require_free(app, scrape.path)
+        app.add_route(scrape.path, _MetricsResource(scrape))
+        app.add_middleware(_PathCheck(app, scrape.path))
     app.add_middleware(_TemplateRecorder())
     _wrap(app, lifecycle)
 
@@ -123,14 +123,12 @@ def _route_of(scope: Scope) -> str:
 class _MetricsResource:
     """Falcon resource that answers with the metrics."""
 
-    def __init__(self, exposition: Exposition) -> None:
-        self._exposition = exposition
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer a scrape."""
-        headers, body = await rendered(
-            self._exposition, req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
-        )
+        resp.status, headers, body = await self._scrape.answer(headers_of(req.scope))
         resp.set_headers(list(headers))
         resp.data = body
 

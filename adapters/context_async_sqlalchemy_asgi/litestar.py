@@ -8,16 +8,15 @@ from litestar.exceptions import ImproperlyConfiguredException
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
     Lifecycle,
     LifecycleOptions,
+    Scrape,
     called_twice,
-    exposition_at,
     path_taken,
-    rendered,
 )
-from context_async_sqlalchemy.observer import Observer
 
-from .metrics import ROUTE_NAME
+from .metrics import ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
 from .routes import route_of
 
@@ -28,7 +27,7 @@ def setup_db(
     app: Litestar,
     connections: Iterable[DBConnect],
     *,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request and every websocket of a Litestar application a database context.
@@ -46,7 +45,7 @@ def setup_db(
     Raises:
         TypeError: ``app`` is not a ``Litestar``, or an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped.
+            slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application was set up before, or has a route at ``metrics_path``. For a route that is added
             later, Litestar raises ``ImproperlyConfiguredException``.
 
@@ -55,8 +54,9 @@ def setup_db(
     if _LIFECYCLE in app.state:
         raise called_twice()
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
-    if metrics_path is not None:
-        _serve_metrics(app, metrics_path, lifecycle.observers)
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        _serve_metrics(app, scrape)
     app.state[_LIFECYCLE] = lifecycle
     # Litestar does not send its lifespan through `asgi_handler`, so hooks do what the middleware does there. They are
     # the first in their lists, because Litestar runs the hooks of a stop in reverse order.
@@ -66,21 +66,17 @@ def setup_db(
     app.on_shutdown.insert(0, lifecycle.shut_down)
 
 
-def _serve_metrics(app: Litestar, path: str, observers: Iterable[Observer]) -> None:
-    exposition = exposition_at(path, observers)
-    if exposition is None:
-        return
-
-    async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
-        asked = request.headers
-        headers, body = await rendered(exposition, asked.get("accept", ""), asked.get("accept-encoding", ""))
-        return Response(body, headers=dict(headers))
+def _serve_metrics(app: Litestar, scrape: Scrape) -> None:
+    async def answer(request: Request[Any, Any, Any]) -> Response[bytes]:
+        scope: Any = request.scope
+        status, headers, body = await scrape.answer(headers_of(scope))
+        return Response(body, status_code=status, headers=dict(headers))
 
     methods = [HttpMethod.GET, HttpMethod.HEAD]
     try:
-        app.register(route(path, http_method=methods, name=ROUTE_NAME, include_in_schema=False)(scrape))
+        app.register(route(scrape.path, http_method=methods, name=ROUTE_NAME, include_in_schema=False)(answer))
     except ImproperlyConfiguredException as error:
-        raise path_taken(path, error.detail) from error
+        raise path_taken(scrape.path, error.detail) from error
 
 
 def _require_litestar(app: object) -> None:

@@ -1,7 +1,8 @@
 """Serving metrics from an ASGI application."""
 
-from context_async_sqlalchemy.adapter_kit import rendered
-from context_async_sqlalchemy.observer import Exposition
+from collections.abc import Iterator
+
+from context_async_sqlalchemy.adapter_kit import Scrape
 
 from .protocol import Receive, Scope, Send
 
@@ -13,19 +14,19 @@ class ScrapedApp:
     """An ASGI application that answers every HTTP request with the metrics.
 
     Args:
-        exposition: the observer that renders the metrics.
+        scrape: answers the scrapes.
 
     """
 
-    def __init__(self, exposition: Exposition) -> None:
-        self._exposition = exposition
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers, body = await rendered(self._exposition, _header(scope, b"accept"), _header(scope, b"accept-encoding"))
+        status, headers, body = await self._scrape.answer(headers_of(scope))
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         raw.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
@@ -39,5 +40,6 @@ def is_scrape(scope: Scope, path: str) -> bool:
     return asked == (root + path if asked.startswith(f"{root}/") else path)
 
 
-def _header(scope: Scope, name: bytes) -> str:
-    return ", ".join(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name)
+def headers_of(scope: Scope) -> Iterator[tuple[str, str]]:
+    """Return the headers of a request as strings."""
+    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])

@@ -10,7 +10,6 @@ from context_async_sqlalchemy.adapter_kit import (
     Lifecycle,
     LifecycleOptions,
     context_or_none,
-    exposition_at,
     finish,
     finish_by_status,
     leave_context,
@@ -138,7 +137,7 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
     Raises:
         TypeError: an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped at it.
+            slash, or several observers can be scraped at it, or none.
 
     """
 
@@ -157,8 +156,8 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
             options["before_commit"] = _before_commit
         super().__init__(app, Lifecycle(connections, route_of=route_of, **options))
         self._metrics_path = metrics_path or ""
-        exposition = exposition_at(metrics_path, self.lifecycle.observers)
-        self._scraped = None if exposition is None else ScrapedApp(exposition)
+        scrape = self.lifecycle.scrape_at(metrics_path)
+        self._scraped = None if scrape is None else ScrapedApp(scrape)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or lifespan; a scrape gets no context."""

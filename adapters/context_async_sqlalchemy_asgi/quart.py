@@ -8,17 +8,16 @@ from quart.wrappers import BaseRequestWebsocket
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
     Lifecycle,
     LifecycleOptions,
+    Scrape,
     called_twice,
-    exposition_at,
     path_taken,
-    rendered,
     route_name,
 )
-from context_async_sqlalchemy.observer import Observer
 
-from .metrics import METHODS, ROUTE_NAME
+from .metrics import METHODS, ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
 from .protocol import Scope
 
@@ -30,7 +29,7 @@ def setup_db(
     app: Quart,
     connections: Iterable[DBConnect],
     *,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request and every websocket of a Quart application a database context.
@@ -48,15 +47,16 @@ def setup_db(
     Raises:
         TypeError: ``app`` is not a ``Quart``, or an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped.
+            slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application was set up before, or has a route at ``metrics_path``. A route that is added
             later raises when the application starts.
 
     """
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=_route_of, **options)
-    if metrics_path is not None:
-        _serve_metrics(app, metrics_path, lifecycle.observers)
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        _serve_metrics(app, scrape)
     if lifecycle.observers:
         _store_templates(app)
     app.extensions[_EXTENSION] = lifecycle
@@ -65,21 +65,19 @@ def setup_db(
     application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle)
 
 
-def _serve_metrics(app: Quart, path: str, observers: Iterable[Observer]) -> None:
-    exposition = exposition_at(path, observers)
-    if exposition is None:
-        return
+def _serve_metrics(app: Quart, scrape: Scrape) -> None:
+    path = scrape.path
 
-    async def scrape() -> Response:
-        asked = request.headers
-        headers, body = await rendered(exposition, asked.get("Accept", ""), asked.get("Accept-Encoding", ""))
-        return Response(body, headers=dict(headers))
+    async def answer() -> Response:
+        scope: Any = request.scope
+        status, headers, body = await scrape.answer(headers_of(scope))
+        return Response(body, status, dict(headers))
 
     async def require_still_free() -> None:
         _require_free(app, path)
 
     _require_free(app, path)
-    app.add_url_rule(path, ROUTE_NAME, scrape, methods=list(METHODS), provide_automatic_options=False)
+    app.add_url_rule(path, ROUTE_NAME, answer, methods=list(METHODS), provide_automatic_options=False)
     app.before_serving(require_still_free)
 
 

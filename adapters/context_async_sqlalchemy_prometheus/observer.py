@@ -91,7 +91,7 @@ class PrometheusObserver(Observer):
         self._gauges.refresh()
         return registry_of_all(self._directory)
 
-    def workers_starting(self) -> None:
+    def workers_starting(self, workers: int) -> None:  # noqa: ARG002 - the interface
         """Delete the files of an earlier run."""
         if self._directory is not None:
             wipe(self._directory)

@@ -1,39 +1,32 @@
 """Serving metrics from a Sanic application."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic_routing.exceptions import RouteExists
 
-from context_async_sqlalchemy.adapter_kit import exposition_at, path_taken, rendered
-from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy.adapter_kit import Scrape, path_taken
 
 
-def serve_metrics(app: Sanic[Any, Any], path: str, observers: Sequence[Observer]) -> None:
-    """Add a route for the observer that can be scraped; without such an observer, do nothing.
+def serve_metrics(app: Sanic[Any, Any], scrape: Scrape) -> None:
+    """Add a route for the scrapes.
 
     Args:
         app: the application.
-        path: the route's path.
-        observers: the application's observers.
+        scrape: answers the scrapes.
 
     Raises:
         RuntimeError: the application has a route of this path already. For a route that is added later, Sanic raises
             ``RouteExists``.
-        ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
-    exposition = exposition_at(path, observers)
-    if exposition is None:
-        return
 
-    async def scrape(request: Request[Any, Any]) -> HTTPResponse:
+    async def answer(request: Request[Any, Any]) -> HTTPResponse:
         asked: Any = request.headers
-        headers, body = await rendered(exposition, asked.get("accept", ""), asked.get("accept-encoding", ""))
-        return HTTPResponse(body, headers=dict(headers))
+        status, headers, body = await scrape.answer(asked.items())
+        return HTTPResponse(body, status, headers=dict(headers))
 
     try:
-        app.add_route(scrape, path, methods=("GET", "HEAD"), name="context_async_sqlalchemy_metrics")
+        app.add_route(answer, scrape.path, methods=("GET", "HEAD"), name="context_async_sqlalchemy_metrics")
     except RouteExists as error:
-        raise path_taken(path, str(error)) from error
+        raise path_taken(scrape.path, str(error)) from error

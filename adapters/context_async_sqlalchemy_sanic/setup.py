@@ -8,7 +8,13 @@ from sanic import Sanic
 from sanic.signals import Event
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, called_twice, find_contexts_by
+from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
+    Lifecycle,
+    LifecycleOptions,
+    called_twice,
+    find_contexts_by,
+)
 
 from .metrics import serve_metrics
 from .request_context import RequestContexts, find_context_of_request
@@ -26,7 +32,7 @@ def setup_db(
     app: Sanic[Any, Any],
     connections: Iterable[DBConnect],
     *,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of a Sanic application a database context.
@@ -40,7 +46,7 @@ def setup_db(
     Raises:
         TypeError: ``app`` is not a ``Sanic``, or an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped.
+            slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application has started, was set up before, or has a route at ``metrics_path``. Or Sanic lacks
             an attribute that the adapter needs.
 
@@ -61,8 +67,8 @@ def setup_db(
             app.on_request(signals.open_early, priority=_FIRST)
         inject_sessions(app, lifecycle.connections)
 
-    async def announce_workers(_app: Sanic[Any, Any]) -> None:
-        lifecycle.announce_workers()
+    async def announce_workers(app: Sanic[Any, Any]) -> None:
+        lifecycle.announce_workers(app.state.workers)
 
     async def start_observing(_app: Sanic[Any, Any]) -> None:
         lifecycle.start_observing()
@@ -70,8 +76,9 @@ def setup_db(
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
 
-    if metrics_path is not None:
-        serve_metrics(app, metrics_path, lifecycle.observers)
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        serve_metrics(app, scrape)
     app.ctx.db_lifecycle = lifecycle
     app.ctx.db_contexts = contexts
     find_contexts_by(find_context_of_request)

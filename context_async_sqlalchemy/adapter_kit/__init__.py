@@ -19,22 +19,23 @@ from context_async_sqlalchemy._finishing.finish import finish, finish_by_status,
 
 from .lifecycle import Lifecycle, LifecycleOptions
 from .routes import route_name
-from .scrape import exposition_at, path_taken, rendered
+from .scrape import DEFAULT_METRICS_PATH, Scrape, path_taken
 from .setup import called_twice, position_inside_tracing
 
 __all__ = [
+    "DEFAULT_METRICS_PATH",
     "BeforeCommitCallback",
     "Context",
     "Database",
     "Lifecycle",
     "LifecycleOptions",
     "Rules",
+    "Scrape",
     "Work",
     "called_twice",
     "context_or_none",
     "current",
     "current_context",
-    "exposition_at",
     "find_contexts_by",
     "finish",
     "finish_by_status",
@@ -44,7 +45,6 @@ __all__ = [
     "path_taken",
     "position_inside_tracing",
     "release_by_status",
-    "rendered",
     "route_name",
     "stand_ins",
 ]

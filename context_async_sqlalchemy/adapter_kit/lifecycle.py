@@ -19,6 +19,9 @@ from context_async_sqlalchemy._plugins import installed_observers
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.observer import Observer
 
+from .metrics_access import MetricsAccess, checked_access
+from .scrape import Scrape, scrape_at
+
 logger = logging.getLogger("context_async_sqlalchemy")
 
 DEFAULT_DRAIN_TIMEOUT = 15.0
@@ -35,6 +38,7 @@ class LifecycleOptions(TypedDict, total=False):
     observers: Iterable[Observer] | None
     leak_threshold: float | None
     leak_stacks: bool
+    metrics_access: MetricsAccess | None
 
 
 class Lifecycle(Rules):
@@ -56,12 +60,14 @@ class Lifecycle(Rules):
         leak_threshold: seconds that a connection may be held before a warning names its holder. None never warns.
         leak_stacks: also name in those warnings where the connection was checked out. Every checkout becomes slower,
             see docs/decisions/0013.
+        metrics_access: who may scrape: a bearer token, or a function of the request's headers. None lets everybody.
         tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
         route_of: returns the route of the request that a context was opened for. The adapter sets it.
 
     Raises:
-        TypeError: an element of ``connections`` is not a DBConnect, or one of ``observers`` is not an Observer.
-        ValueError: a connection is given twice, or a time limit is not positive.
+        TypeError: an element of ``connections`` is not a DBConnect, one of ``observers`` is not an Observer, or
+            ``metrics_access`` is neither a token nor a function that returns a bool.
+        ValueError: a connection is given twice, a time limit is not positive, or ``metrics_access`` is no bearer token.
 
     """
 
@@ -73,6 +79,7 @@ class Lifecycle(Rules):
         observers: Iterable[Observer] | None = None,
         leak_threshold: float | None = None,
         leak_stacks: bool = False,
+        metrics_access: MetricsAccess | None = None,
         commit_on: CommitRule = commits_below_400,
         before_commit: BeforeCommitCallback | None = None,
         after_commit: AfterCommitCallback | None = None,
@@ -92,6 +99,7 @@ class Lifecycle(Rules):
             raise ValueError(f"drain_timeout is in seconds and must be positive: got {drain_timeout!r}")
         if leak_threshold is not None and leak_threshold <= 0:
             raise ValueError(f"leak_threshold is in seconds and must be positive: got {leak_threshold!r}")
+        self._refuse_scrape = checked_access(metrics_access)
         self.connections = _checked(connections)
         self.observers = installed_observers() if observers is None else _checked_observers(observers)
         self.observation = Observation(self.observers, leak_threshold, leak_stacks)
@@ -104,9 +112,27 @@ class Lifecycle(Rules):
             for connection in self.connections:
                 connection.observe(self.observation)
 
-    def announce_workers(self) -> None:
-        """Notify the observers that worker processes will start. An adapter calls this in the main process."""
-        notify(Listeners([self.observation]).workers_starting)
+    def scrape_at(self, path: str | None) -> Scrape | None:
+        """Return the scrape that an adapter serves at ``metrics_path``, or None if there is nothing to serve.
+
+        Args:
+            path: the ``metrics_path``, by default ``DEFAULT_METRICS_PATH``.
+
+        Raises:
+            ValueError: the path does not begin with a slash, or several observers can be scraped, or none can although
+                the path is not the default.
+
+        """
+        return scrape_at(path, self.observers, self._refuse_scrape)
+
+    def announce_workers(self, workers: int) -> None:
+        """Notify the observers that worker processes will start. An adapter calls this in the main process.
+
+        Args:
+            workers: the number of the worker processes.
+
+        """
+        notify(Listeners([self.observation]).workers_starting, workers)
 
     async def shut_down(self) -> None:
         """Wait for the open contexts, then dispose of the engines. An adapter calls this when its application stops."""

@@ -30,8 +30,8 @@ class Observer:
 
     hears_of_kept_only: bool = False
 
-    def workers_starting(self) -> None:
-        """Called in a server's main process before it starts its worker processes."""
+    def workers_starting(self, workers: int) -> None:
+        """Called in a server's main process before it starts its worker processes, with their number."""
 
     def pool_observed(self, pool: ObservedPool) -> None:
         """Called when an engine was made. Its pool is observed from now on."""

@@ -5,22 +5,21 @@ from typing import Unpack
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
     Context,
     Lifecycle,
     LifecycleOptions,
+    Scrape,
     called_twice,
     context_or_none,
-    exposition_at,
     finish,
     finish_by_status,
     leave_context,
     make_current,
     path_taken,
     release_by_status,
-    rendered,
     route_name,
 )
-from context_async_sqlalchemy.observer import Exposition
 from examples.adapter.framework import Answer, App, Handler, Middleware, RaisedResponse, Request, Response
 
 _KEY = "context_async_sqlalchemy"
@@ -41,7 +40,7 @@ def setup_db(
     app: App,
     connections: Iterable[DBConnect],
     *,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request of an application a database context; see :func:`context_async_sqlalchemy.setup_db`."""
@@ -55,11 +54,11 @@ def setup_db(
     app.middlewares.insert(0, _db_context(lifecycle))
     app.before_headers.append(_release)
     app.on_shutdown.append(lifecycle.shut_down)
-    exposition = exposition_at(metrics_path, lifecycle.observers)
-    if metrics_path is not None and exposition is not None:
-        if app.has_route(metrics_path):
-            raise path_taken(metrics_path, f"GET {metrics_path}")
-        app.add_route(["GET", "HEAD"], metrics_path, _scrape(exposition))
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        if app.has_route(scrape.path):
+            raise path_taken(scrape.path, f"GET {scrape.path}")
+        app.add_route(["GET", "HEAD"], scrape.path, _answered_by(scrape))
 
 
 def _db_context(lifecycle: Lifecycle) -> Middleware:
@@ -90,10 +89,9 @@ async def _release(request: Request, status: int) -> None:
         await release_by_status(context, status)
 
 
-def _scrape(exposition: Exposition) -> Handler:
-    async def scrape(request: Request) -> Answer:
-        asked = request.headers.get("accept", ""), request.headers.get("accept-encoding", "")
-        headers, body = await rendered(exposition, *asked)
-        return Response(200, body, dict(headers))
+def _answered_by(scrape: Scrape) -> Handler:
+    async def answer(request: Request) -> Answer:
+        status, headers, body = await scrape.answer(request.headers.items())
+        return Response(status, body, dict(headers))
 
-    return scrape
+    return answer

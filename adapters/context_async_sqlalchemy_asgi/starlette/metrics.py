@@ -7,29 +7,24 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Mount, Route
 
-from context_async_sqlalchemy.adapter_kit import exposition_at, path_taken
-from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy.adapter_kit import Scrape, path_taken
 from context_async_sqlalchemy_asgi.metrics import METHODS, ROUTE_NAME, ScrapedApp
 
 
-def serve_metrics(app: Starlette, path: str, observers: Iterable[Observer]) -> None:
-    """Add a route for the observer that can be scraped; without such an observer, do nothing.
+def serve_metrics(app: Starlette, scrape: Scrape) -> None:
+    """Add a route for the scrapes.
 
     Args:
         app: the application.
-        path: the route's path.
-        observers: the application's observers.
+        scrape: answers the scrapes.
 
     Raises:
         RuntimeError: the application has a route of this path already. A route that is added later raises when the
             application starts.
-        ValueError: the path does not begin with a slash, or several observers can be scraped.
 
     """
-    exposition = exposition_at(path, observers)
-    if exposition is None:
-        return
-    ours = Route(path, ScrapedApp(exposition), methods=METHODS, name=ROUTE_NAME, include_in_schema=False)
+    path = scrape.path
+    ours = Route(path, ScrapedApp(scrape), methods=METHODS, name=ROUTE_NAME, include_in_schema=False)
     lifespan: Any = app.router.lifespan_context
 
     @asynccontextmanager

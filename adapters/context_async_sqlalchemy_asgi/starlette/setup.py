@@ -7,7 +7,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from context_async_sqlalchemy import DBConnect
-from context_async_sqlalchemy.adapter_kit import Lifecycle, LifecycleOptions, position_inside_tracing
+from context_async_sqlalchemy.adapter_kit import (
+    DEFAULT_METRICS_PATH,
+    Lifecycle,
+    LifecycleOptions,
+    position_inside_tracing,
+)
 from context_async_sqlalchemy_asgi.middleware import DBContextMiddleware
 from context_async_sqlalchemy_asgi.routes import route_of
 
@@ -19,7 +24,7 @@ def setup_db(
     connections: Iterable[DBConnect],
     *,
     position: int | None = None,
-    metrics_path: str | None = "/metrics",
+    metrics_path: str | None = DEFAULT_METRICS_PATH,
     **options: Unpack[LifecycleOptions],
 ) -> None:
     """Give every request and every websocket of a Starlette or FastAPI application a database context.
@@ -39,15 +44,16 @@ def setup_db(
     Raises:
         TypeError: ``app`` is not a ``Starlette``, or an element of ``connections`` is not a DBConnect.
         ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
-            slash, or several observers can be scraped.
+            slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application has started, has a database middleware, or has a route at ``metrics_path``. A
             route that is added later raises when the application starts.
 
     """
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
-    if metrics_path is not None:
-        serve_metrics(app, metrics_path, lifecycle.observers)
+    scrape = lifecycle.scrape_at(metrics_path)
+    if scrape is not None:
+        serve_metrics(app, scrape)
     app.state.db_lifecycle = lifecycle
     if position is None:
         position = position_inside_tracing(middleware.cls for middleware in app.user_middleware)

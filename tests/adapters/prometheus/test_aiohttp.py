@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
 from context_async_sqlalchemy import DBConnect, setup_db
+from context_async_sqlalchemy.adapter_kit import DEFAULT_METRICS_PATH
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.adapters.prometheus.scraping import check_formats, measure
@@ -41,7 +42,7 @@ async def test_the_path_can_be_chosen(observer: PrometheusObserver, aiohttp_clie
 
 
 def test_without_a_path_or_something_to_scrape_there_is_no_route(observer: PrometheusObserver) -> None:
-    for observers, path in (([observer], None), ([Observer()], "/metrics"), ([], "/metrics")):
+    for observers, path in (([observer], None), ([Observer()], DEFAULT_METRICS_PATH), ([], DEFAULT_METRICS_PATH)):
         app = web.Application()
         setup_db(app, [], observers=observers, metrics_path=path)
         assert not app.router.resources()

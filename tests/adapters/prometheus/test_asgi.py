@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, setup_db
+from context_async_sqlalchemy.adapter_kit import DEFAULT_METRICS_PATH
 from context_async_sqlalchemy.observer import ContextRecord, Observer
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.adapters.prometheus.scraping import check_formats, measure
@@ -113,7 +114,7 @@ async def test_the_path_can_be_chosen(make: MakeApp, observer: PrometheusObserve
 async def test_without_a_path_or_something_to_scrape_there_is_no_route(
     make: MakeApp, observer: PrometheusObserver
 ) -> None:
-    for observers, path in (([observer], None), ([Observer()], "/metrics"), ([], "/metrics")):
+    for observers, path in (([observer], None), ([Observer()], DEFAULT_METRICS_PATH), ([], DEFAULT_METRICS_PATH)):
         app = make()
         setup_db(app, [], observers=observers, metrics_path=path)
         async with _client(app) as client:

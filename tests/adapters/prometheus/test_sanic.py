@@ -13,6 +13,7 @@ from sanic.exceptions import Unauthorized
 from sanic_routing.exceptions import RouteExists
 
 from context_async_sqlalchemy import DBConnect, setup_db
+from context_async_sqlalchemy.adapter_kit import DEFAULT_METRICS_PATH
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.adapters.prometheus.scraping import check_formats, measure
@@ -65,7 +66,7 @@ async def test_the_path_can_be_chosen(app: Any, observer: PrometheusObserver) ->
         assert answer.status == 200
 
 
-@pytest.mark.parametrize(("is_observed", "path"), [(True, None), (False, "/metrics")])
+@pytest.mark.parametrize(("is_observed", "path"), [(True, None), (False, DEFAULT_METRICS_PATH)])
 def test_without_a_path_or_something_to_scrape_there_is_no_route(
     app: Any, observer: PrometheusObserver, is_observed: bool, path: str | None
 ) -> None:
