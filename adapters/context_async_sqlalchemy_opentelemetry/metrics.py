@@ -5,9 +5,7 @@ The names are those of the semantic conventions 1.44 (docs/db/database-metrics.m
 adapter, so that one dashboard serves both.
 """
 
-from collections.abc import Callable, Iterable
-
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import Histogram, Meter
 
 from context_async_sqlalchemy.observer import (
     Checkout,
@@ -17,11 +15,11 @@ from context_async_sqlalchemy.observer import (
     FailedCheckout,
     NestedCheckout,
     ObservedPool,
-    PoolReading,
     SuspectedLeak,
 )
 
-from .attributes import POOL_NAME, POOL_STATE, server_attributes
+from .attributes import POOL_NAME
+from .pool_gauges import register_pool_gauges
 
 WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
 """Seconds: the conventions' buckets for operations, and 30 because it is SQLAlchemy's default ``pool_timeout``."""
@@ -40,7 +38,7 @@ class Metrics:
 
     def __init__(self, meter: Meter) -> None:
         self._pools: set[ObservedPool] = set()
-        self._observe_pools(meter)
+        register_pool_gauges(meter, self._pools)
 
         def seconds(name: str, description: str, buckets: tuple[float, ...] = USE_BUCKETS) -> Histogram:
             return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
@@ -132,35 +130,3 @@ class Metrics:
     def leak_suspected(self, leak: SuspectedLeak) -> None:
         """Count the suspected leak."""
         self._leaks.add(1, {POOL_NAME: leak.checkout.pool.name})
-
-    def _observe_pools(self, meter: Meter) -> None:
-        """Register callbacks that read the pools. An exporter may call them in another thread."""
-
-        def reader(value: Callable[[PoolReading], int | None]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-            def read(_options: CallbackOptions) -> Iterable[Observation]:
-                for pool in tuple(self._pools):
-                    number = value(pool.read())
-                    if number is not None:
-                        yield Observation(number, {POOL_NAME: pool.name})
-
-            return read
-
-        def count(_options: CallbackOptions) -> Iterable[Observation]:
-            for pool in tuple(self._pools):
-                reading = pool.read()
-                yield Observation(reading.used, {POOL_NAME: pool.name, POOL_STATE: "used"})
-                yield Observation(reading.idle, {POOL_NAME: pool.name, POOL_STATE: "idle"})
-
-        def server(_options: CallbackOptions) -> Iterable[Observation]:
-            for pool in tuple(self._pools):
-                if attributes := server_attributes(pool):
-                    reading = pool.read()
-                    yield Observation(reading.used + reading.idle, {POOL_NAME: pool.name, **attributes})
-
-        gauge = meter.create_observable_up_down_counter
-        name = "db.client.connection."
-        gauge(name + "count", [count], "{connection}", "Connections by their state.")
-        gauge(name + "pending_requests", [reader(lambda now: now.pending)], "{request}", "Waits for a connection, now.")
-        gauge(name + "max", [reader(lambda now: now.maximum)], "{connection}", "The most connections allowed.")
-        gauge(name + "idle.max", [reader(lambda now: now.idle_maximum)], "{connection}", "The most idle ones allowed.")
-        gauge("db.session.server_connections", [server], "{connection}", "Open connections by the server they lead to.")

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from context_async_sqlalchemy.observer import ObservedPool, PoolReading
+from context_async_sqlalchemy.observer import ObservedPool, PoolPeaks, PoolReading
 
 from .metrics import POOL_LABEL, SERVER_ADDRESS_LABEL, SERVER_PORT_LABEL, STATE_LABEL
 
@@ -24,10 +25,44 @@ _PENDING = (
     "db_client_connection_pending_requests",
     "The number of current pending requests for an open connection.",
 )
+# Of several processes the highest value counts, because a sum would hide one exhausted pool among idle ones.
+_UTILIZATION = (
+    "db_session_pool_utilization_ratio",
+    "The share of the allowed connections that is in use; of several processes the highest.",
+)
+_USED_PEAK = (
+    "db_session_pool_used_peak",
+    "The most connections in use at once, since the last scrape at least; of several processes the highest.",
+)
+_PENDING_PEAK = (
+    "db_session_pool_pending_peak",
+    "The most pending requests at once, since the last scrape at least; of several processes the highest.",
+)
+_OF_POOL = _MAX, _IDLE_MAX, _PENDING, _UTILIZATION, _USED_PEAK, _PENDING_PEAK
 # The server is not a label of the other gauges, so that their series go on when the host changes.
 _SERVER = "db_session_server_connections", "The number of open connections, by the server that they lead to."
 _SERVER_LABELS = POOL_LABEL, SERVER_ADDRESS_LABEL, SERVER_PORT_LABEL
-_NOTHING = PoolReading(used=0, idle=0, pending=0, maximum=0, idle_maximum=0)
+
+
+class PoolState(NamedTuple):
+    """What the gauges show of a pool, or of several pools that share a name."""
+
+    reading: PoolReading
+    utilization: float | None
+    """None without a limit. The fullest of several pools counts, because requests wait for that one."""
+    peaks: PoolPeaks
+
+    def with_other(self, other: "PoolState") -> "PoolState":
+        """Return the state of the pools of both states."""
+        utilizations = [each for each in (self.utilization, other.utilization) if each is not None]
+        return PoolState(
+            _together(self.reading, other.reading),
+            max(utilizations, default=None),
+            PoolPeaks(max(self.peaks.used, other.peaks.used), max(self.peaks.pending, other.peaks.pending)),
+        )
+
+
+_NOTHING = PoolState(PoolReading(used=0, idle=0, pending=0, maximum=0, idle_maximum=0), 0.0, PoolPeaks(0, 0))
 
 
 class Pools:
@@ -46,16 +81,18 @@ class Pools:
         if pool in self._pools:
             self._pools.remove(pool)
 
-    def readings(self) -> dict[str, PoolReading]:
+    def states(self) -> dict[str, PoolState]:
         """Return the state of all pools by name.
 
         Pools that share a name are added up, because a replaced engine drains while the new engine is in use.
         """
-        readings: dict[str, PoolReading] = {}
+        states: dict[str, PoolState] = {}
         for pool in tuple(self._pools):
-            other, reading = readings.get(pool.name), pool.read()
-            readings[pool.name] = reading if other is None else _together(other, reading)
-        return readings
+            reading = pool.read()
+            utilization = reading.used / reading.maximum if reading.maximum else None
+            other, state = states.get(pool.name), PoolState(reading, utilization, pool.peaks())
+            states[pool.name] = state if other is None else state.with_other(other)
+        return states
 
     def servers(self) -> dict[tuple[str, str, str], int]:
         """Return the number of open connections by pool name, server address and port.
@@ -89,16 +126,16 @@ class PoolCollector(Pools, Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Return the state of the pools as metrics."""
-        return self._families(self.readings(), self.servers())
+        return self._families(self.states(), self.servers())
 
     def _families(
-        self, readings: dict[str, PoolReading], servers: dict[tuple[str, str, str], int]
+        self, states: dict[str, PoolState], servers: dict[tuple[str, str, str], int]
     ) -> Iterable[GaugeMetricFamily]:
         count = GaugeMetricFamily(*_COUNT, labels=(POOL_LABEL, STATE_LABEL))
-        maximum, idle_maximum, pending = (
-            GaugeMetricFamily(*described, labels=(POOL_LABEL,)) for described in (_MAX, _IDLE_MAX, _PENDING)
+        maximum, idle_maximum, pending, utilization, used_peak, pending_peak = of_pool = tuple(
+            GaugeMetricFamily(*described, labels=(POOL_LABEL,)) for described in _OF_POOL
         )
-        for name, reading in readings.items():
+        for name, (reading, share, peaks) in states.items():
             count.add_metric((name, "idle"), reading.idle)
             count.add_metric((name, "used"), reading.used)
             pending.add_metric((name,), reading.pending)
@@ -106,10 +143,14 @@ class PoolCollector(Pools, Collector):
                 maximum.add_metric((name,), reading.maximum)
             if reading.idle_maximum is not None:
                 idle_maximum.add_metric((name,), reading.idle_maximum)
+            if share is not None:
+                utilization.add_metric((name,), share)
+            used_peak.add_metric((name,), peaks.used)
+            pending_peak.add_metric((name,), peaks.pending)
         server = GaugeMetricFamily(*_SERVER, labels=_SERVER_LABELS)
         for labels, connections in servers.items():
             server.add_metric(labels, connections)
-        return count, maximum, idle_maximum, pending, server
+        return count, *of_pool, server
 
 
 class PoolGauges(Pools):
@@ -124,14 +165,17 @@ class PoolGauges(Pools):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(described: tuple[str, str], *labels: str) -> Gauge:
-            return Gauge(*described, labels, registry=registry, multiprocess_mode="livesum")
+        def gauge(described: tuple[str, str], *labels: str, mode: Literal["livesum", "livemax"] = "livesum") -> Gauge:
+            return Gauge(*described, labels, registry=registry, multiprocess_mode=mode)
 
         super().__init__()
         self._count = gauge(_COUNT, POOL_LABEL, STATE_LABEL)
         # The limits of the processes' pools add up, as their connections do.
         self._maximum, self._idle_maximum, self._pending = (
             gauge(described, POOL_LABEL) for described in (_MAX, _IDLE_MAX, _PENDING)
+        )
+        self._utilization, self._used_peak, self._pending_peak = (
+            gauge(described, POOL_LABEL, mode="livemax") for described in (_UTILIZATION, _USED_PEAK, _PENDING_PEAK)
         )
         self._server = gauge(_SERVER, *_SERVER_LABELS)
         self._written: set[str] = set()
@@ -168,13 +212,13 @@ class PoolGauges(Pools):
 
     def refresh(self) -> None:
         """Set the gauges to the current state of the pools."""
-        readings = self.readings()
+        states = self.states()
         # prometheus-client 0.26 cannot remove series in this mode, so the gauges of a forgotten pool are set to zero.
-        for name in self._written - readings.keys():
+        for name in self._written - states.keys():
             self._write(name, _NOTHING)
-        for name, reading in readings.items():
-            self._write(name, reading)
-        self._written.update(readings)
+        for name, state in states.items():
+            self._write(name, state)
+        self._written.update(states)
         servers = self.servers()
         for labels in self._written_servers - servers.keys():
             self._server.labels(*labels).set(0)
@@ -182,10 +226,15 @@ class PoolGauges(Pools):
             self._server.labels(*labels).set(connections)
         self._written_servers.update(servers)
 
-    def _write(self, name: str, reading: PoolReading) -> None:
+    def _write(self, name: str, state: PoolState) -> None:
+        reading, utilization, peaks = state
         self._count.labels(name, "idle").set(reading.idle)
         self._count.labels(name, "used").set(reading.used)
         self._pending.labels(name).set(reading.pending)
+        self._used_peak.labels(name).set(peaks.used)
+        self._pending_peak.labels(name).set(peaks.pending)
+        if utilization is not None:
+            self._utilization.labels(name).set(utilization)
         if reading.maximum is not None:
             self._maximum.labels(name).set(reading.maximum)
         if reading.idle_maximum is not None:

@@ -21,6 +21,7 @@ from context_async_sqlalchemy.observer import (
     CheckoutPath,
     FailedCheckout,
     NestedCheckout,
+    PoolPeaks,
     PoolReading,
     ReleaseCause,
     WaitFailure,
@@ -31,6 +32,7 @@ from .leaks import LeakWatch
 from .listeners import Listeners, log_failure, notify
 from .open_checkout import OpenCheckout
 from .open_context_record import OpenContextRecord
+from .peaks import Peaks
 from .pool_state import read_pool
 
 logger = logging.getLogger("context_async_sqlalchemy")
@@ -62,6 +64,7 @@ class WatchedPool:
         # The key is the pool's record of the connection, which does not keep the application's objects alive.
         self.open: dict[object, OpenCheckout] = {}
         self.pending = 0
+        self.highest = Peaks()
         self.is_installed = True
         # Whether another engine is in use now. Sessions in flight may still use this one, so its pool is observed.
         self.is_replaced = False
@@ -117,6 +120,10 @@ class WatchedPool:
             return PoolReading(used, 0, self.pending, used, 0)
         return read_pool(self._engine.pool, used, self.pending)
 
+    def peaks(self) -> PoolPeaks:
+        """Return the highest numbers of connections in use and of waits since the last scrapes."""
+        return self.highest.read(len(self.all_open()), self.pending)
+
     def checkout_started(self, must_wait: bool) -> "OpenContextRecord | None":  # noqa: FBT001 - positional: a hot path
         """Return the record of the context in which a checkout begins, or None outside of any context."""
         context = current.get() or context_or_none()
@@ -148,6 +155,9 @@ class WatchedPool:
                 path = "new"
         is_open = self.open
         is_open[entry] = checkout = OpenCheckout(self, record, asked_at, taken_at, path, is_open.get(entry))
+        highest = self.highest
+        if len(is_open) > highest.used:  # noqa: PLR1730 - on a hot path, and `max` would be a call
+            highest.used = len(is_open)
         if record is not None and record.early:
             record.checkout_began(self, taken_at)
         threshold = self.listeners.leak_threshold

@@ -77,6 +77,7 @@ def _connect(base: type[Pool], pool: WatchedPool) -> Callable[[Any], Any]:
             pool.log_failure(error)
         if must_wait:
             pool.pending += 1
+            pool.highest.pending = max(pool.highest.pending, pool.pending)
         asked_at = now()
         try:
             fairy = base_connect(self)

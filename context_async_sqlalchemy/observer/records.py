@@ -58,6 +58,13 @@ class PoolReading(NamedTuple):
     idle_maximum: int | None
 
 
+class PoolPeaks(NamedTuple):
+    """The highest numbers of a pool in the last one or two minutes, and at least since the last reading."""
+
+    used: int
+    pending: int
+
+
 class ObservedPool(Protocol):
     """A connection pool. It stays the same object when SQLAlchemy replaces the engine's pool."""
 
@@ -88,6 +95,10 @@ class ObservedPool(Protocol):
 
     def read(self) -> PoolReading:
         """Return the current state of the pool. May be called in any thread."""
+        ...
+
+    def peaks(self) -> PoolPeaks:
+        """Return the highest numbers of the last minute, and at least since the last call. Any thread may call it."""
         ...
 
 

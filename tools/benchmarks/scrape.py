@@ -17,6 +17,7 @@ from context_async_sqlalchemy.observer import (
     ContextRecord,
     EarlyRelease,
     ObservedPool,
+    PoolPeaks,
     PoolReading,
     Transaction,
     TransactionOutcome,
@@ -38,6 +39,9 @@ class _Pool:
 
     def read(self) -> PoolReading:
         return PoolReading(used=3, idle=7, pending=0, maximum=10, idle_maximum=5)
+
+    def peaks(self) -> PoolPeaks:
+        return PoolPeaks(used=5, pending=0)
 
 
 def _checkout(

@@ -14,6 +14,7 @@ from context_async_sqlalchemy.observer import (
     EarlyRelease,
     FailedCheckout,
     Observer,
+    PoolPeaks,
     PoolReading,
     ReleaseCause,
     Transaction,
@@ -46,10 +47,15 @@ class Pool:
     database: str | None = "shop"
     system: str = "postgresql"
     reading: PoolReading = field(default_factory=lambda: PoolReading(0, 0, 0, None, None))
+    highest: PoolPeaks = field(default_factory=lambda: PoolPeaks(0, 0))
 
     def read(self) -> PoolReading:
         """Return the state that the test has set."""
         return self.reading
+
+    def peaks(self) -> PoolPeaks:
+        """Return the peaks that the test has set."""
+        return self.highest
 
 
 def context(

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
+    Gauge,
     Histogram,
     HistogramDataPoint,
     InMemoryMetricReader,
@@ -15,7 +16,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from context_async_sqlalchemy.observer import FailedAttempt, NestedCheckout, PoolReading, SuspectedLeak
+from context_async_sqlalchemy.observer import FailedAttempt, NestedCheckout, PoolPeaks, PoolReading, SuspectedLeak
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 
 from .records import Pool, checkout, context, early_release, failed, tell_all, transaction
@@ -107,6 +108,9 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
         "db.client.connection.max": ("{connection}", "gauge"),
         "db.client.connection.idle.max": ("{connection}", "gauge"),
         "db.session.server_connections": ("{connection}", "gauge"),
+        "db.session.pool.utilization": ("1", "highest"),
+        "db.session.pool.used_peak": ("{connection}", "highest"),
+        "db.session.pool.pending_peak": ("{request}", "highest"),
         "db.client.connection.timeouts": ("{timeout}", "counter"),
         "db.client.connection.wait_time": ("s", WAITED),
         "db.client.connection.create_time": ("s", WAITED),
@@ -128,6 +132,8 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
 def _kind(metric: Metric) -> str | list[float]:
     if isinstance(metric.data, Histogram):
         return list(metric.data.data_points[0].explicit_bounds)
+    if isinstance(metric.data, Gauge):
+        return "highest"
     assert isinstance(metric.data, Sum)
     return "counter" if metric.data.is_monotonic else "gauge"
 
@@ -160,6 +166,10 @@ def test_the_state_of_pools_is_read_when_it_is_asked_for(metrics: Metrics, obser
     assert metrics.numbers("db.client.connection.pending_requests") == {_labels(): 4, _labels("unlimited"): 0}
     assert metrics.numbers("db.client.connection.max") == {_labels(): 15}
     assert metrics.numbers("db.client.connection.idle.max") == {_labels(): 5}
+    limited.reading, limited.highest = limited.reading._replace(used=3), PoolPeaks(used=6, pending=9)
+    assert metrics.numbers("db.session.pool.utilization") == {_labels(): 0.2}
+    assert metrics.numbers("db.session.pool.used_peak") == {_labels(): 6, _labels("unlimited"): 0}
+    assert metrics.numbers("db.session.pool.pending_peak") == {_labels(): 9, _labels("unlimited"): 0}
     observer.pool_forgotten(unlimited)
     limited.reading = PoolReading(used=0, idle=0, pending=0, maximum=15, idle_maximum=5)
     assert metrics.numbers("db.client.connection.count") == {_state("main", "used"): 0, _state("main", "idle"): 0}

@@ -5,6 +5,7 @@ from context_async_sqlalchemy.observer import (
     ContextOutcome,
     ContextRecord,
     FailedCheckout,
+    PoolPeaks,
     PoolReading,
     ReleaseCause,
     Transaction,
@@ -21,6 +22,7 @@ class FakePool:
     def __init__(self, name: str = "main", server_address: str | None = None) -> None:
         self.name = name
         self.reading = PoolReading(used=0, idle=0, pending=0, maximum=10, idle_maximum=5)
+        self.highest = PoolPeaks(used=0, pending=0)
         self.server_address = server_address
         self.server_port = None if server_address is None else 5432
         self.database: str | None = None
@@ -28,6 +30,9 @@ class FakePool:
 
     def read(self) -> PoolReading:
         return self.reading
+
+    def peaks(self) -> PoolPeaks:
+        return self.highest
 
 
 def context_of(route: str, outcome: ContextOutcome = "commit") -> ContextRecord:

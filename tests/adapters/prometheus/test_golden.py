@@ -12,6 +12,7 @@ from context_async_sqlalchemy.observer import (
     EarlyRelease,
     FailedAttempt,
     NestedCheckout,
+    PoolPeaks,
     PoolReading,
     SuspectedLeak,
 )
@@ -48,6 +49,7 @@ def _run(observer: PrometheusObserver) -> None:
     observer.connection_invalidated(unbounded)
     observer.leak_suspected(SuspectedLeak(job, 60.0, "report.py:12"))
     main.reading = PoolReading(used=3, idle=1, pending=2, maximum=10, idle_maximum=5)
+    main.highest = PoolPeaks(used=9, pending=4)
     unbounded.reading = PoolReading(used=1, idle=0, pending=0, maximum=None, idle_maximum=None)
     assert job.route == NO_ROUTE
 

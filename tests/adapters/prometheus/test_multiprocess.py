@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry, values
 
-from context_async_sqlalchemy.observer import PoolReading
+from context_async_sqlalchemy.observer import PoolPeaks, PoolReading
 from context_async_sqlalchemy_prometheus import PrometheusObserver, multiprocess, pools
 from tests.adapters.prometheus.records import FakePool, checkout, context_of, transaction
 from tests.support.waiting import until
@@ -19,6 +19,11 @@ from tests.support.waiting import until
 USED = 'db_client_connection_count{db_client_connection_pool_name="main",db_client_connection_state="used"}'
 _SERVER = 'db_client_connection_pool_name="main",server_address="db.example",server_port="5432"'
 TO_SERVER = f"db_session_server_connections{{{_SERVER}}}"
+
+_OF_MAIN = '{db_client_connection_pool_name="main"}'
+SHARE = f"db_session_pool_utilization_ratio{_OF_MAIN}"
+USED_PEAK = f"db_session_pool_used_peak{_OF_MAIN}"
+PENDING_PEAK = f"db_session_pool_pending_peak{_OF_MAIN}"
 
 FAILED = 'db_session_contexts_total{outcome="failed"}'
 UNKNOWN = (
@@ -119,6 +124,24 @@ async def test_a_pool_that_was_made_before_the_loop_is_written_once_it_is_used(
     observer.checkout_ended(checkout(pool, None))
     assert _samples_of_others(directory)[USED] == 6
     observer.pool_forgotten(pool)
+
+
+def test_one_exhausted_process_is_seen_among_idle_ones(observer: PrometheusObserver, directory: Path) -> None:
+    pool = FakePool()
+    pool.reading, pool.highest = _reading(used=10), PoolPeaks(used=10, pending=4)
+    observer.pool_observed(pool)
+    _samples(observer)
+    for kind in ("gauge_livesum", "gauge_livemax"):
+        (directory / f"{kind}_1.db").write_bytes((directory / f"{kind}_{os.getpid()}.db").read_bytes())
+    pool.reading, pool.highest = _reading(used=0), PoolPeaks(used=1, pending=0)
+    samples = _samples(observer)
+    assert (samples[USED], samples[SHARE]) == (10, 1.0)
+    assert (samples[USED_PEAK], samples[PENDING_PEAK]) == (10, 4)
+    (directory / "gauge_livemax_1.db").unlink()
+    samples = _samples(observer)
+    assert (samples[SHARE], samples[USED_PEAK], samples[PENDING_PEAK]) == (0.0, 1, 0)
+    observer.pool_forgotten(pool)
+    assert _samples(observer)[USED_PEAK] == 0
 
 
 def test_a_scrape_drops_the_gauges_of_processes_that_are_gone(observer: PrometheusObserver, directory: Path) -> None:

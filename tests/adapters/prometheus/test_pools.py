@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from context_async_sqlalchemy.observer import PoolReading
+from context_async_sqlalchemy.observer import PoolPeaks, PoolReading
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.adapters.prometheus.records import FakePool
 
@@ -48,6 +48,24 @@ def test_pools_of_one_name_are_one(
     assert _gauge(registry, "count", state="used") == 5
     assert _gauge(registry, "max") == maximum
     assert _gauge(registry, "idle_max") == 10
+
+
+def _share_and_peaks(registry: CollectorRegistry) -> list[float | None]:
+    labels = {"db_client_connection_pool_name": "main"}
+    names = ("utilization_ratio", "used_peak", "pending_peak")
+    return [registry.get_sample_value(f"db_session_pool_{name}", labels) for name in names]
+
+
+def test_how_full_the_fullest_pool_of_a_name_is(observer: PrometheusObserver, registry: CollectorRegistry) -> None:
+    full, empty, unlimited = FakePool(), FakePool(), FakePool()
+    full.reading = PoolReading(used=8, idle=0, pending=3, maximum=10, idle_maximum=5)
+    full.highest, empty.highest = PoolPeaks(used=9, pending=4), PoolPeaks(used=1, pending=6)
+    unlimited.reading = PoolReading(used=70, idle=0, pending=0, maximum=None, idle_maximum=None)
+    observer.pool_observed(unlimited)
+    assert _share_and_peaks(registry) == [None, 0, 0]
+    for pool in (empty, full):
+        observer.pool_observed(pool)
+    assert _share_and_peaks(registry) == [0.8, 9, 6]
 
 
 def _servers(registry: CollectorRegistry) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from sqlalchemy.pool import AssertionPool, NullPool, Pool, StaticPool
 from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy._observing import peaks
 from context_async_sqlalchemy.adapter_kit import Lifecycle
-from context_async_sqlalchemy.observer import PoolReading
+from context_async_sqlalchemy.observer import PoolPeaks, PoolReading
 from tests.core.observing.conftest import Observe
 from tests.core.observing.engines import SELECT, around, engine_of, select_on
 from tests.support.connections import connect_to
@@ -55,6 +57,40 @@ async def test_a_pool_is_read_as_it_is(observed: DBConnect, recorder: Recorder) 
         assert pool.read()[:3] == (1, 0, 0)
     await engine.dispose()
     assert pool.read()[:3] == (0, 0, 0)
+
+
+async def test_a_peak_between_two_readings_is_read(observed: DBConnect, recorder: Recorder) -> None:
+    engine = await engine_of(observed)
+    (pool,) = recorder.pools
+    async with engine.connect(), engine.connect() as two:
+        waiting = [asyncio.create_task(select_on(engine)) for _ in range(3)]
+        await until(lambda: pool.read().pending == 3, "three wait")
+        await two.close()
+        await asyncio.gather(*waiting)
+    assert pool.read()[:3] == (0, 2, 0)
+    assert pool.peaks() == PoolPeaks(used=2, pending=3)
+
+
+async def test_a_peak_is_read_by_every_scraper_and_then_forgotten(
+    observed: DBConnect, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await engine_of(observed)
+    (pool,) = recorder.pools
+    minutes = 1
+    monkeypatch.setattr(peaks, "perf_counter_ns", lambda: time.perf_counter_ns() + minutes * 60_000_000_000)
+    pool.peaks()
+    async with engine.connect(), engine.connect():
+        pass
+    for _scraper in range(3):
+        assert pool.peaks().used == 2
+    minutes += 5
+    assert pool.peaks().used == 2, "a scraper that comes every five minutes"
+    assert pool.peaks().used == 2, "and another one right after it"
+    minutes += 1
+    assert pool.peaks().used == 2
+    async with engine.connect():
+        minutes += 1
+        assert pool.peaks() == PoolPeaks(used=1, pending=0)
 
 
 async def test_pools_without_a_limit(database: Database, recorder: Recorder, observe: Observe) -> None:
