@@ -58,11 +58,15 @@ async def server_under_test(
         arguments: its other arguments.
 
     """
-    command = [sys.executable, "-m", module, "--url", url, *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     if core is not None:
         command += ["--core", str(core)]
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        # The arguments of a process can be read by all accounts of the machine.
+        env={**os.environ, "DATABASE_URL": url},
     )
     assert process.stdin is not None  # noqa: S101 - for the type checkers
     assert process.stdout is not None  # noqa: S101 - for the type checkers

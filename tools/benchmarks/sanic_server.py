@@ -70,19 +70,19 @@ APPLICATIONS: dict[str, Callable[[Any, str], None]] = {
 def main() -> None:
     """Serve one application until the process is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
     parser.add_argument("--core", type=int)
     parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
-    asyncio.run(fill(arguments.url))
+    url = os.environ["DATABASE_URL"]
+    asyncio.run(fill(url))
     app: Any = Sanic("benchmark", configure_logging=False)
     # Sanic Extensions, where they are installed, would add to both sides.
     app.config.AUTO_EXTEND = False
     app.add_route(nothing, "/nothing")
     app.add_route(cpu_time, "/cpu-time")
-    APPLICATIONS[arguments.application](app, arguments.url)
+    APPLICATIONS[arguments.application](app, url)
     listener = socket.create_server(("127.0.0.1", 0))
 
     async def say_ready(_app: Any) -> None:

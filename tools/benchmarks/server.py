@@ -160,10 +160,9 @@ async def _until_input_ends() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
     parser.add_argument("--core", type=int)
     parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
-    asyncio.run(_serve(arguments.url, arguments.application, _until_input_ends))
+    asyncio.run(_serve(os.environ["DATABASE_URL"], arguments.application, _until_input_ends))

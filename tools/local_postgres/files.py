@@ -1,7 +1,8 @@
 """What one server has on disk, and its programs, run under the identity that owns it."""
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -45,9 +46,33 @@ class Files:
         privileges.hand_over(data)
         return cls(programs, data, directory / "log", privileges)
 
-    def spawn(self, program: str, arguments: Sequence[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    def spawn(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        output: int | IO[bytes],
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Start one of the programs; see :meth:`Privileges.spawn`."""
-        return self.privileges.spawn([str(self.programs / program), *arguments], output)
+        return self.privileges.spawn([str(self.programs / program), *arguments], output, environment)
+
+    def open_log(self) -> IO[bytes]:
+        """Begin the log anew; only its owner reads it, because statements are in it."""
+        return os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+    def write_private(self, name: str, text: str) -> Path:
+        """Write a file that the identity alone reads.
+
+        Args:
+            name: the name of a new file, beside the data directory.
+            text: its content.
+
+        """
+        path = self.data.with_name(name)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        self.privileges.hand_over(path)
+        return path
 
     def tail(self) -> str:
         """Return the last lines of the log."""

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -38,7 +38,9 @@ class Privileges:
     prefix: tuple[str, ...] = ()
     account: str | None = None
 
-    def spawn(self, command: Sequence[str], output: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, command: Sequence[str], output: int | IO[bytes], environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start a program that ends when this process ends, however it ends (Linux; elsewhere it may outlive it).
 
         The kernel takes the end of the thread that called this for the end of the process.
@@ -46,6 +48,7 @@ class Privileges:
         Args:
             command: the program, by its absolute path, and its arguments.
             output: where stdout and stderr go, as `subprocess` takes it.
+            environment: variables on top of this process's own. Unlike arguments, other accounts cannot read them.
 
         Raises:
             OSError: the program cannot be executed under this identity.
@@ -58,7 +61,7 @@ class Privileges:
             stderr=output,
             cwd="/",
             # An inherited locale may be one this machine does not have, which initdb refuses; and messages are read.
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
             user=self.account,
             group=None if self.account is None else pwd.getpwnam(self.account).pw_gid,
             extra_groups=None if self.account is None else [],
@@ -93,16 +96,16 @@ class Privileges:
         copy.mkdir(mode=0o755)
         return binaries.copy_to(copy)
 
-    def hand_over(self, directory: Path) -> None:
-        """Make a directory belong to the identity.
+    def hand_over(self, path: Path) -> None:
+        """Make a directory or a file belong to the identity.
 
         Args:
-            directory: an existing directory.
+            path: an existing directory or file.
 
         """
         if self.account is not None:
             entry = pwd.getpwnam(self.account)
-            os.chown(directory, entry.pw_uid, entry.pw_gid)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
 
     def _can_execute(self, binaries: Binaries) -> bool:
         try:

@@ -27,6 +27,8 @@ class PostgresReplica(PostgresServer):
         # Once promoted it has no replica of its own to wait for.
         super().__init__({**primary.settings, "synchronous_standby_names": "", **(settings or {})})
         self._primary = primary
+        # Accounts are copied with the data.
+        self._password = primary.password
 
     def promote(self) -> None:
         """Make it a primary: when this returns it takes writes.
@@ -48,4 +50,5 @@ class PostgresReplica(PostgresServer):
         arguments = [f"--host={host}", f"--port={port}", "--username=postgres", f"--pgdata={files.data}"]
         arguments += ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]
         arguments += ["--create-slot", f"--slot=replica_{secrets.token_hex(4)}"]
-        self._run(files, "pg_basebackup", arguments)
+        # It also writes the password into the data directory, for the replica's own connections to its primary.
+        self._run(files, "pg_basebackup", arguments, {"PGPASSWORD": self.password})

@@ -14,6 +14,7 @@ from typing import Self
 
 from tools.local_postgres.binaries import find_binaries
 from tools.local_postgres.files import Files
+from tools.local_postgres.password import new_password, scram_secret
 from tools.local_postgres.privileges import current_privileges
 from tools.local_postgres.scratch import create_scratch_directory, sweep_abandoned
 
@@ -52,10 +53,11 @@ class PostgresStartError(RuntimeError):
 class PostgresServer:
     """A PostgreSQL server with a data directory of its own, both gone when the block ends.
 
-    It listens on TCP on 127.0.0.1 only, at a free port, and lets every process of this machine in as the superuser
-    `postgres` without a password: keep nothing of value in it. On Linux it also ends when its owner is killed; the
-    kernel takes the end of the thread that called `start` for that, so start it from one that lives long enough,
-    best the main thread.
+    It listens on TCP on 127.0.0.1 only, at a free port. Other accounts of the machine reach that port too, so the one
+    account of the server, the superuser `postgres`, has a random password. Only this object and its `url` have it.
+
+    On Linux the server also ends when its owner is killed; the kernel takes the end of the thread that called `start`
+    for that, so start it from one that lives long enough, best the main thread.
 
     Args:
         settings: PostgreSQL settings by name, in the notation of postgresql.conf; they win over the defaults
@@ -68,6 +70,7 @@ class PostgresServer:
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._settings = {**_SETTINGS, **(settings or {})}
+        self._password = new_password()
         self._directory: Path | None = None
         self._files: Files | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -118,7 +121,7 @@ class PostgresServer:
             self._directory = self._files = self._process = self._port = None
 
     def url(self, database: str = "postgres", driver: str = "postgresql+asyncpg") -> str:
-        """Give the SQLAlchemy URL of a database of this server.
+        """Give the SQLAlchemy URL of a database of this server. It has the password: do not print it.
 
         Args:
             database: the name of the database.
@@ -129,7 +132,7 @@ class PostgresServer:
 
         """
         host, port = self.address
-        return f"{driver}://{_USER}@{host}:{port}/{database}"
+        return f"{driver}://{_USER}:{self._password}@{host}:{port}/{database}"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -142,6 +145,11 @@ class PostgresServer:
         if self._port is None:
             raise RuntimeError("This server is not running: it has no address.")
         return _HOST, self._port
+
+    @property
+    def password(self) -> str:
+        """The password of the superuser."""
+        return self._password
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -167,14 +175,19 @@ class PostgresServer:
             subprocess.run([remove, "--shmem-id", shared_memory.split()[1]], capture_output=True, check=False)  # noqa: S603
 
     def _make_cluster(self, files: Files) -> None:
-        arguments = [f"--pgdata={files.data}", f"--username={_USER}", "--auth=trust"]
+        # initdb takes what PostgreSQL keeps of a password for the password, so the password itself is on no disk.
+        secret = files.write_private("secret", scram_secret(self._password))
+        arguments = [f"--pgdata={files.data}", f"--username={_USER}", "--auth=scram-sha-256", f"--pwfile={secret}"]
         arguments += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
         self._run(files, "initdb", arguments)
+        secret.unlink()
 
-    def _run(self, files: Files, program: str, arguments: Sequence[str]) -> None:
+    def _run(
+        self, files: Files, program: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         """Run a program that makes the data, to its end."""
-        with files.log.open("wb") as output:
-            self._process = files.spawn(program, arguments, output)
+        with files.open_log() as output:
+            self._process = files.spawn(program, arguments, output, environment)
         try:
             status = self._process.wait(_INITDB_TIMEOUT_SECONDS)
         except BaseException as error:
@@ -195,7 +208,7 @@ class PostgresServer:
             settings = {**self._settings, "listen_addresses": _HOST, "port": str(port), "unix_socket_directories": ""}
             arguments = ["-D", str(files.data)]
             arguments += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-            with files.log.open("wb") as output:
+            with files.open_log() as output:
                 self._process = files.spawn("postgres", arguments, output)
             if _became_ready(self._process, files):
                 self._port = port

@@ -1,6 +1,7 @@
 """web.run_app as applications run it, ended by SIGTERM while a request is in flight."""
 
 import asyncio
+import os
 import signal
 import sys
 from textwrap import dedent
@@ -11,13 +12,13 @@ from tests.conformance.service import REQUEST
 from tests.support.database import APPLICATION_NAME, Database
 
 PROGRAM = """
-    import asyncio, socket, sys
+    import asyncio, os, socket, sys
     from aiohttp import web
     from sqlalchemy import text
     from context_async_sqlalchemy import DBConnect, db_session, setup_db
 
-    settings = {"application_name": sys.argv[2]}
-    connection = DBConnect.from_url(sys.argv[1], connect_args={"server_settings": settings})
+    settings = {"application_name": sys.argv[1]}
+    connection = DBConnect.from_url(os.environ["SERVED_DATABASE_URL"], connect_args={"server_settings": settings})
 
     async def handler(request):
         session = await db_session(connection)
@@ -29,7 +30,7 @@ PROGRAM = """
     setup_db(app, [connection])
     listener = socket.create_server(("127.0.0.1", 0))
     web.run_app(
-        app, sock=listener, handler_cancellation=sys.argv[3] == "True", shutdown_timeout=0.1,
+        app, sock=listener, handler_cancellation=sys.argv[2] == "True", shutdown_timeout=0.1,
         print=lambda *_: print(listener.getsockname()[1], flush=True),
     )
 """
@@ -38,7 +39,8 @@ PROGRAM = """
 @pytest.mark.parametrize("handler_cancellation", [True, False])
 async def test_sigterm_leaves_nothing_behind(database: Database, handler_cancellation: bool) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", dedent(PROGRAM), database.url, APPLICATION_NAME, str(handler_cancellation)),
+        *(sys.executable, "-c", dedent(PROGRAM), APPLICATION_NAME, str(handler_cancellation)),
+        env={**os.environ, "SERVED_DATABASE_URL": database.url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -92,7 +92,7 @@ async def test_a_host_that_says_nothing_any_more_is_left(pair: Pair) -> None:
     """Its machine is gone, or the network to it: nobody refuses a connection, nothing answers."""
     await pair.create_notes()
     async with Proxy(*pair.primary.address) as way:
-        url = str(make_url(pair.primary.url()).set(port=way.port))
+        url = make_url(pair.primary.url()).set(port=way.port).render_as_string(hide_password=False)
         hosts = [f"127.0.0.1:{way.port}", host_of(pair.replica)]
         connection = connect_to_any(url, hosts, answer_within=1, pool_size=5)
         async with serving(make_app(connection, finish_timeout=2)) as service:

@@ -15,7 +15,8 @@ from psycopg.rows import dict_row
 from sqlalchemy.engine import URL, make_url
 
 from tests.support.ports import free_port
-from tools.local_postgres.privileges import current_privileges
+from tools.local_postgres.password import new_password
+from tools.local_postgres.privileges import Privileges, current_privileges
 from tools.local_postgres.scratch import create_scratch_directory
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "pgbouncer.md"
@@ -33,13 +34,15 @@ class Bouncer:
         port: where it listens.
         process_id: its process.
         database: the database behind it.
+        password: of every account, since other accounts of the machine reach the port too.
 
     """
 
-    def __init__(self, port: int, process_id: int, database: URL) -> None:
+    def __init__(self, port: int, process_id: int, database: URL, password: str) -> None:
         self.process_id = process_id
-        self.url = database.set(host=_HOST, port=port, password=None).render_as_string()
+        self.url = database.set(host=_HOST, port=port, password=password).render_as_string(hide_password=False)
         self._port = port
+        self._password = password
         self._database = database.database
 
     async def pool(self) -> dict[str, int]:
@@ -53,7 +56,9 @@ class Bouncer:
 
     def _show_pools(self) -> list[dict[str, Any]]:
         with (
-            psycopg.connect(host=_HOST, port=self._port, user=_ADMIN, dbname="pgbouncer", autocommit=True) as console,
+            psycopg.connect(
+                host=_HOST, port=self._port, user=_ADMIN, password=self._password, dbname="pgbouncer", autocommit=True
+            ) as console,
             psycopg.ClientCursor(console, row_factory=dict_row) as cursor,
         ):
             return cursor.execute("SHOW POOLS").fetchall()
@@ -80,26 +85,38 @@ def running(program: str, database_url: str) -> Generator[Bouncer]:
     """
     database, port, privileges = make_url(database_url), free_port(), current_privileges()
     directory = create_scratch_directory()
-    # It may run under another account, which reads its files only.
-    directory.chmod(0o755)
+    # It may run under another account, which passes through the directory to its files.
+    directory.chmod(0o711)
     configuration, users, log = directory / "pgbouncer.ini", directory / "users.txt", directory / "log"
-    users.write_text(f'"{database.username}" ""\n"{_ADMIN}" ""\n')
-    configuration.write_text(
+    # The password itself: with a SCRAM secret PgBouncer would log in to the server by the client's keys.
+    password = new_password()
+    _write_private(users, f'"{database.username}" "{password}"\n"{_ADMIN}" "{password}"\n', privileges)
+    _write_private(
+        configuration,
         f"[databases]\n{database.database} = {_target(database)}\n[pgbouncer]\n{documented_settings()}"
         # The last one counts.
-        f"listen_addr = {_HOST}\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {users}\n"
+        f"listen_addr = {_HOST}\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
+        f"auth_file = {users}\n"
         f"admin_users = {_ADMIN}\ndefault_pool_size = {SERVER_CONNECTIONS}\n"
-        + ("max_prepared_statements = 0\n" if _version(program) >= _KNOWS_PREPARED_STATEMENTS else "")
+        + ("max_prepared_statements = 0\n" if _version(program) >= _KNOWS_PREPARED_STATEMENTS else ""),
+        privileges,
     )
     with log.open("wb") as output:
         process = privileges.spawn([program, str(configuration)], output)
     try:
         _wait_until_ready(process, log)
-        yield Bouncer(port, process.pid, database)
+        yield Bouncer(port, process.pid, database, password)
     finally:
         process.terminate()
         process.wait(10)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _write_private(path: Path, text: str, privileges: Privileges) -> None:
+    """Write a file with a password, which the account of PgBouncer alone reads."""
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text)
+    privileges.hand_over(path)
 
 
 def _target(database: URL) -> str:

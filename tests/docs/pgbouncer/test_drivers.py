@@ -1,6 +1,7 @@
 """Which configuration of a driver is right behind PgBouncer: fifty clients on two connections of the server."""
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -151,18 +152,19 @@ def test_what_is_tested_is_what_is_documented() -> None:
 
 
 _OWNER = """
-import signal, sys, time
+import os, signal, sys, time
 from tests.docs.pgbouncer.bouncer import running
 # As in a job that a shell script runs in the background.
 signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-with running(*sys.argv[1:]) as bouncer:
+with running(sys.argv[1], os.environ["DATABASE_URL"]) as bouncer:
     print(bouncer.process_id, flush=True)
     time.sleep(60)
 """
 
 
 async def test_it_is_gone_when_its_owner_is_killed(program: str, database_url: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", _OWNER, program, database_url], stdout=subprocess.PIPE) as owner:  # noqa: S603, ASYNC220 - ours
+    command, environment = [sys.executable, "-c", _OWNER, program], {**os.environ, "DATABASE_URL": database_url}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as owner:  # noqa: S603, ASYNC220 - ours
         assert owner.stdout is not None
         process_id = int(await asyncio.to_thread(owner.stdout.readline))
         assert is_running(process_id)
