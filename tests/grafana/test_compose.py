@@ -24,6 +24,32 @@ def test_an_image_is_pinned(name: str) -> None:
     assert re.search(r":v?\d+\.\d+\.\d+$", _COMPOSE["services"][name]["image"])
 
 
+def test_ports_are_published_to_this_machine_alone() -> None:
+    for name, service in _COMPOSE["services"].items():
+        assert service.get("network_mode", "") != "host", name
+        for published in service.get("ports", []):
+            assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", published), (name, published)
+
+
+def test_visitors_of_grafana_look_and_change_nothing() -> None:
+    environment = _COMPOSE["services"]["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true", "admin has the password admin"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false", "the API takes a password without the form"
+    assert (environment["GF_SERVER_DOMAIN"], environment["GF_SERVER_ENFORCE_DOMAIN"]) == ("localhost", "true")
+
+
+def test_it_is_told_how_an_image_is_pinned_by_digest() -> None:
+    text = (shipped.FOLDER / "compose.yaml").read_text()
+    assert f"imagetools inspect {_COMPOSE['services']['prometheus']['image']} " in text
+
+
+def test_no_password_is_written_down() -> None:
+    """The demo starts its own PostgreSQL, whose password is random: see tests/tools/local_postgres."""
+    text = (shipped.FOLDER / "compose.yaml").read_text()
+    assert not re.search(r"trust|POSTGRES_PASSWORD|DATABASE_URL", text)
+
+
 def test_what_is_mounted_and_copied_is_there() -> None:
     for service in _COMPOSE["services"].values():
         for volume in service.get("volumes", []):
