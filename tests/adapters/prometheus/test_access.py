@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from falcon.asgi import App as Falcon
+from fastapi import Depends, FastAPI, HTTPException
 from litestar import Litestar
 from pytest_aiohttp.plugin import AiohttpClient
 from quart import Quart
@@ -41,6 +42,19 @@ async def test_it_closes_the_metrics_of_the_other_frameworks(make: Any, observer
         async with client.get("/metrics", headers={"Authorization": f"Bearer {SECRET}"}) as response:
             assert response.status == 200
             assert "db_session" in await response.text()
+
+
+@pytest.mark.parametrize(("access", "status"), [(None, 200), (SECRET, 401)])
+async def test_fastapis_dependencies_do_not_close_it(
+    observer: PrometheusObserver, access: str | None, status: int
+) -> None:
+    def refuse() -> None:
+        raise HTTPException(401)
+
+    app = FastAPI(dependencies=[Depends(refuse)])
+    setup_db(app, [], observers=[observer], metrics_access=access)
+    async with under_uvicorn(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/metrics")).status == status
 
 
 @pytest.mark.parametrize(
