@@ -64,7 +64,10 @@ class PrometheusObserver(Observer):
         self._metrics = Metrics(registry, self._lock, in_files=self._directory is not None)
         self._by_pool: dict[str, PoolSeries] = {}
         self._by_route: dict[tuple[str, str], RouteSeries] = {}
-        self._contexts: dict[ContextOutcome, CounterSeries] = {}
+        # There from the first scrape on: alerts tell by it whether a process was scraped before a series began.
+        self._contexts: dict[ContextOutcome, CounterSeries] = {
+            outcome: self._metrics.contexts.labels(outcome) for outcome in get_args(ContextOutcome)
+        }
 
     def expose(self, accept: str, accept_encoding: str) -> tuple[Sequence[tuple[str, str]], bytes]:
         """Return headers and body of a scrape: all metrics of the registry, or of all processes.
@@ -101,8 +104,6 @@ class PrometheusObserver(Observer):
         self._pools.observe(pool)
         with self._lock:
             self._of_pool(pool)
-            for outcome in get_args(ContextOutcome):
-                self._contexts[outcome] = self._metrics.contexts.labels(outcome)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
         """Stop reading the pool. Its counters stay."""
@@ -121,13 +122,10 @@ class PrometheusObserver(Observer):
 
     def context_ended(self, context: ContextRecord) -> None:
         """Count the context by its outcome."""
-        outcome = context.outcome
+        counter = self._contexts[context.outcome]
         lock = self._lock
         lock.acquire()
         try:
-            counter = self._contexts.get(outcome)
-            if counter is None:
-                counter = self._contexts[outcome] = self._metrics.contexts.labels(outcome)
             counter.inc()
         finally:
             lock.release()

@@ -1,6 +1,8 @@
 """The PromQL that the panels share: selectors with the dashboard's variables, and what is done with them."""
 
 POOL = "db_client_connection_pool_name"
+EACH_SCRAPE = "db_session_contexts_total"
+"""A metric that is in each scrape of a process, also before its first use of a database."""
 
 _OF_PROCESS = 'job=~"$job", instance=~"$instance"'
 _OF_POOL = f'{_OF_PROCESS}, {POOL}=~"$pool"'
@@ -38,6 +40,11 @@ def total(expression: str, *labels: str) -> str:
     return f"sum by ({', '.join(labels)}) ({expression})"
 
 
+def highest(expression: str, *labels: str) -> str:
+    """Take the highest value of what differs in other labels than these."""
+    return f"max by ({', '.join(labels)}) ({expression})"
+
+
 def quantile(share: float, buckets: str, *labels: str) -> str:
     """Estimate a quantile of a histogram.
 
@@ -53,7 +60,12 @@ def quantile(share: float, buckets: str, *labels: str) -> str:
 def increase_in_range(selector: str) -> str:
     """Tell by how much a counter grew in the time that the dashboard shows.
 
-    A series that begins at one, because the first event made it, has no increase for Prometheus: what was not there
-    before counts in full.
+    A series that begins at one, because the first event made it, has no increase for Prometheus. It counts in full if
+    its process was scraped without it. The series of contexts is in each scrape, so it has more samples then. After an
+    outage it has as many, so that the history of a counter is no increase.
     """
-    return f"(({selector} unless {selector} offset $__range) or increase({selector}[$__range]))"
+    scrapes = f"max by (job, instance) (count_over_time({of_process(EACH_SCRAPE)}[$__range]))"
+    return (
+        f"((({selector} unless {selector} offset $__range) and count_over_time({selector}[$__range]) "
+        f"< on (job, instance) group_left () {scrapes}) or increase({selector}[$__range]))"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import context_async_sqlalchemy
 from tests.grafana import shipped
 from tests.grafana.shipped import Json
 
@@ -29,12 +30,20 @@ def test_each_rule_is_silent_and_fires_as_its_test_says(promtool: str) -> None:
 
 
 def test_a_rule_that_does_not_do_so_is_noticed(promtool: str, tmp_path: Path) -> None:
-    (rules,), (tests,) = shipped.ALERTS, shipped.ALERT_TESTS
+    (rules,) = shipped.ALERTS
     (tmp_path / "tests").mkdir()
     (tmp_path / rules.name).write_text(rules.read_text().replace(">= 0.95", ">= 9.5"))
+    (tests,) = (path for path in shipped.ALERT_TESTS if path.name == rules.name)
     (tmp_path / "tests" / tests.name).write_text(tests.read_text())
     with pytest.raises(AssertionError, match="DbPoolExhausted"):
         _run(promtool, "test", "rules", tmp_path / "tests" / tests.name)
+
+
+def test_each_rule_about_new_counters_is_silent_after_an_outage() -> None:
+    (outages,) = (path for path in shipped.ALERT_TESTS if path.name == "outages.yaml")
+    history = yaml.safe_load(outages.read_text())["tests"][0]
+    silent = {case["alertname"] for case in history["alert_rule_test"] if not case["exp_alerts"]}
+    assert silent == {rule["alert"] for rule in shipped.rules() if "increase(" in rule["expr"]}
 
 
 @_RULES
@@ -64,6 +73,16 @@ def test_runbooks_get_links_that_can_be_clicked_by_the_command_that_is_documente
         assert [rule["annotations"]["runbook_url"] for rule in group["rules"]] == [
             f"https://wiki.example.com/db/{rule['annotations']['runbook_url']}" for rule in shipped.rules()
         ]
+
+
+def test_runbooks_name_what_the_library_has() -> None:
+    texts = {path.name: path.read_text() for path in (shipped.FOLDER / "runbooks").glob("*.md")}
+    assert "retry=Retry(" in texts["commits-failing.md"]
+    for name, text in texts.items():
+        called = set(
+            re.findall(r"\b((?:run_in_new_ctx|[a-z_]+_db_session|[a-z_]*db_context|new_non_ctx_\w+|retried))\(", text)
+        )
+        assert all(hasattr(context_async_sqlalchemy, each) for each in called), name
 
 
 def test_every_runbook_belongs_to_a_rule_and_links_to_others_that_exist() -> None:

@@ -19,6 +19,7 @@ from tests.grafana.prometheus import SCRAPE_SECONDS, Prometheus, running
 from tests.grafana.shipped import Json, Target
 from tests.grafana.troubled import Trouble
 from tests.support.database import Database
+from tests.support.waiting import until
 from tools.pictures.dashboard import overview
 
 _EXEMPLARS = [target for target in shipped.targets() if target.query["exemplar"]]
@@ -26,11 +27,12 @@ _EXEMPLARS = [target for target in shipped.targets() if target.query["exemplar"]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What Prometheus has seen of the trouble."""
+    """What Prometheus has seen of the trouble, from its start to its end, and until the application was gone."""
 
     prometheus: Prometheus
     start: float
     end: float
+    gone: float
     trace_ids: set[str]
 
     def values(self, expression: str) -> list[float]:
@@ -51,7 +53,9 @@ def seen(prometheus_program: str, database_url: str, tmp_path_factory: pytest.Te
             start = time.time()
             # Prometheus takes five seconds before it looks at a target for the first time.
             asyncio.run(trouble.happen(listener, lambda: bool(prometheus.get("query", query="up")["result"])))
-            yield _Seen(prometheus, start, time.time(), trouble.trace_ids)
+            end = time.time()
+            asyncio.run(until(lambda: bool(prometheus.get("query", query="up == 0")["result"]), "the target is down"))
+            yield _Seen(prometheus, start, end, time.time() + SCRAPE_SECONDS, trouble.trace_ids)
 
 
 @pytest.mark.parametrize("target", shipped.targets(), ids=lambda target: target.name)
@@ -73,7 +77,7 @@ def test_a_variable_has_values(seen: _Seen, name: str) -> None:
 def test_an_alert_notices_what_happened(seen: _Seen, rule: Json) -> None:
     # The trouble lasts for seconds: a minute of the rules is a second here. How long they wait is promtool's to test.
     quick = re.sub(r"\b(\d+)m\b", r"\1s", rule["expr"])
-    assert seen.values(quick)
+    assert seen.prometheus.values(quick, seen.start, seen.gone)
 
 
 def test_the_first_unknown_commit_of_a_route_is_an_increase(seen: _Seen) -> None:

@@ -2,6 +2,7 @@
 
 from grafana.builder.dashboard import Row
 from grafana.builder.overview.queries import (
+    BLOCKED_LOOP,
     PENDING,
     POOL_LEGEND,
     TIMEOUTS,
@@ -19,8 +20,8 @@ NOW = Row(
     (
         Panel(
             "Utilisation",
-            "Connections in use, of the most that the pool may have; of several processes the fullest. Healthy is "
-            f"below 80 %: at 100 % the next request waits. {UNLIMITED}",
+            "Connections in use, of the most that the pool may have; of several processes or workers the fullest. "
+            f"Healthy is below 80 %: at 100 % the next request waits. {UNLIMITED}",
             "percentunit",
             (Query(utilisation(), POOL_LEGEND),),
             kind="stat",
@@ -64,7 +65,7 @@ NOW = Row(
             "Held idle",
             "Of the time that connections are out of the pool, the share in which the database had nothing to do for "
             "them. Healthy is below 30 %. The next row shows which route it is; the remedy is commit_db_session "
-            "before the handler awaits somebody else.",
+            f"before the handler awaits somebody else. {BLOCKED_LOOP}",
             "percentunit",
             (Query(share_held_idle(POOL), POOL_LEGEND),),
             kind="stat",

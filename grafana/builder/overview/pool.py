@@ -1,9 +1,21 @@
 """The last row: what the pool does."""
 
 from grafana.builder.dashboard import Row
-from grafana.builder.overview.queries import COUNT, CREATE, MAX, PENDING, POOL_LEGEND, UNLIMITED, WAIT, per_minute
+from grafana.builder.overview.queries import (
+    COUNT,
+    CREATE,
+    MAX,
+    PENDING,
+    PENDING_PEAK,
+    POOL_LEGEND,
+    UNLIMITED,
+    USED_PEAK,
+    WAIT,
+    per_minute,
+    utilisation,
+)
 from grafana.builder.panel import Panel, Query
-from grafana.builder.promql import POOL, of_pool, quantile, total
+from grafana.builder.promql import POOL, highest, of_pool, quantile, total
 
 POOL_ITSELF = Row(
     "What does the pool do?",
@@ -27,6 +39,27 @@ POOL_ITSELF = Row(
             "Requests that wait for a connection. Healthy is 0, with single peaks.",
             "short",
             (Query(total(of_pool(PENDING), POOL), POOL_LEGEND),),
+        ),
+        Panel(
+            "Utilisation, over time",
+            "Connections in use, of the most that the pool may have; of several processes or workers the fullest. One "
+            "worker at 100 % lets its requests wait, however idle the others are. Healthy is below 80 %. "
+            f"{UNLIMITED}",
+            "percentunit",
+            (Query(utilisation(), POOL_LEGEND),),
+            warning=0.8,
+            maximum=1,
+        ),
+        Panel(
+            "Peaks between two scrapes",
+            "The most connections in use and the most waiting requests at once, of the last minute or two; of several "
+            "processes or workers the highest. Scrapes miss such peaks. Healthy is no waiting request; connections in "
+            "use may touch the limit of one process.",
+            "short",
+            (
+                Query(highest(of_pool(USED_PEAK), POOL), f"used · {POOL_LEGEND}"),
+                Query(highest(of_pool(PENDING_PEAK), POOL), f"waiting · {POOL_LEGEND}"),
+            ),
         ),
         Panel(
             "Wait: p50, p95, p99",

@@ -1,10 +1,13 @@
 """The metrics, the legends and the queries that several rows share."""
 
-from grafana.builder.promql import POOL, increase_in_range, of_pool, of_route, rate, total
+from grafana.builder.promql import POOL, highest, increase_in_range, of_pool, of_route, rate, total
 
 COUNT = "db_client_connection_count"
 MAX = "db_client_connection_max"
 PENDING = "db_client_connection_pending_requests"
+UTILIZATION = "db_session_pool_utilization_ratio"
+USED_PEAK = "db_session_pool_used_peak"
+PENDING_PEAK = "db_session_pool_pending_peak"
 WAIT = "db_client_connection_wait_time_seconds"
 CREATE = "db_client_connection_create_time_seconds"
 USE = "db_client_connection_use_time_seconds"
@@ -17,6 +20,10 @@ POOL_LEGEND = f"{{{{{POOL}}}}}"
 ROUTE_LEGEND = f"{{{{route}}}} · {POOL_LEGEND}"
 BY_ROUTE = ("route", POOL)
 UNLIMITED = "A pool without a limit has no line here."
+BLOCKED_LOOP = (
+    "Code that blocks the event loop counts as use: a route that holds for long although its statements are quick may "
+    "wait for another one's computation, and not for the database."
+)
 
 
 def share_held_idle(*labels: str) -> str:
@@ -25,9 +32,8 @@ def share_held_idle(*labels: str) -> str:
 
 
 def utilisation() -> str:
-    """Tell how full the fullest process of each pool is."""
-    used = of_pool(COUNT, 'db_client_connection_state="used"')
-    return f"max by ({POOL}) ({used} / ignoring (db_client_connection_state) {of_pool(MAX)})"
+    """Tell how full the fullest process of each pool is, each worker of a server counted as one."""
+    return highest(of_pool(UTILIZATION), POOL)
 
 
 def per_minute(selector: str, *labels: str) -> str:

@@ -2,6 +2,7 @@
 
 from grafana.builder.dashboard import Row
 from grafana.builder.overview.queries import (
+    BLOCKED_LOOP,
     BY_ROUTE,
     HELD_IDLE,
     POOL_LEGEND,
@@ -31,7 +32,7 @@ ROUTES = Row(
         Panel(
             "Who holds: connections",
             "How many connections a route has out of the pool, on average. Healthy is when all routes together stay "
-            "well below the pool's limit. A long hold counts when it ends.",
+            f"well below the pool's limit. A long hold counts when it ends. {BLOCKED_LOOP}",
             "short",
             (Query(total(rate(of_route(f"{USE}_sum")), *BY_ROUTE), ROUTE_LEGEND),),
         ),
@@ -46,7 +47,7 @@ ROUTES = Row(
         Panel(
             "Share held idle",
             "Of the time that a route holds connections, the share in which it does not use them. Healthy is below "
-            "30 %. It matters where the route also holds many (above).",
+            f"30 %. It matters where the route also holds many (above). {BLOCKED_LOOP}",
             "percentunit",
             (Query(share_held_idle(*BY_ROUTE), ROUTE_LEGEND),),
             warning=0.5,

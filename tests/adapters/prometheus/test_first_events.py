@@ -63,6 +63,12 @@ TROUBLES: list[tuple[str, dict[str, str], Trouble]] = [
 ]
 
 
+def test_the_first_scrape_of_a_process_has_a_series(registry: CollectorRegistry, observer: PrometheusObserver) -> None:
+    """The alerts tell by it whether a process was scraped before the series of a trouble began."""
+    assert observer
+    assert registry.get_sample_value("db_session_contexts_total", {"outcome": "commit"}) == 0
+
+
 @pytest.mark.parametrize(("name", "labels", "trouble"), TROUBLES, ids=[trouble[0] for trouble in TROUBLES])
 def test_the_first_trouble_is_an_increase(
     observer: PrometheusObserver, registry: CollectorRegistry, name: str, labels: dict[str, str], trouble: Trouble
