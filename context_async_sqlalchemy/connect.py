@@ -13,6 +13,7 @@ from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
 from ._observing.probe import Probe
+from ._pool_queue import hand_places_on
 from ._shedding.limits import MaxWait, require_valid
 from ._shedding.queue import limit_waits
 
@@ -241,6 +242,7 @@ class DBConnect:
         if engine is not self._engine:
             self._probe = None
             reuse(engine)
+            hand_places_on(engine.sync_engine)
             refuse_failed_commits(engine.sync_engine)
         self._engine, self._session_maker, self.host = engine, maker, host
         limit_waits(engine.sync_engine, self.name, self._max_wait, self._max_waiting)

@@ -1,9 +1,8 @@
 """The state of a pool: its connections, used and idle, and its limits."""
 
-from typing import Any
-
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
+from context_async_sqlalchemy._pool_queue import HandOnPool
 from context_async_sqlalchemy.observer import PoolReading
 
 
@@ -26,8 +25,4 @@ def read_pool(pool: Pool, used: int, pending: int) -> PoolReading:
 
 def _idle(pool: QueuePool) -> int:
     """Return how many connections in a pool are open; an invalidated one keeps its place, without a connection."""
-    queue: Any = pool._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    try:
-        return sum(entry.dbapi_connection is not None for entry in list(queue._queue._queue))  # noqa: SLF001
-    except AttributeError:
-        return pool.checkedin()
+    return pool.queue.connected() if isinstance(pool, HandOnPool) else pool.checkedin()

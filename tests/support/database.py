@@ -102,3 +102,8 @@ class Database:
         async with self._engine.connect() as connection:
             query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"
             await connection.execute(text(query), {"name": APPLICATION_NAME})
+
+    async def terminate(self, pid: int) -> None:
+        """Kill one server process, and wait until it has gone."""
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})

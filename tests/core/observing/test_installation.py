@@ -8,6 +8,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.util import greenlet_spawn
 
 from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy._observing.pool_hooks import watched_pool_of
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.core.observing.engines import SELECT, around, engine_of, select_on
 from tests.support.connections import connect_to
@@ -17,7 +18,7 @@ from tests.support.recorder import Recorder
 
 def _hooks_in(engine: AsyncEngine) -> set[str]:
     hooks = {name for name in vars(engine.dialect) if name.startswith("do_")}
-    if type(engine.sync_engine.pool).__mro__[1].__name__ == type(engine.sync_engine.pool).__name__:
+    if watched_pool_of(engine.sync_engine) is not None:
         hooks.add("pool class")
     return hooks
 
@@ -26,7 +27,6 @@ async def test_without_observers_nothing_is_installed(database: Database) -> Non
     connection = connect_to(database.url)
     lifecycle = Lifecycle([connection], observers=())
     engine = await engine_of(connection)
-    assert type(engine.sync_engine.pool) is AsyncAdaptedQueuePool
     assert _hooks_in(engine) == set()
     await lifecycle.shut_down()
 
@@ -46,11 +46,11 @@ async def test_what_was_installed_is_removed_at_the_shutdown(database: Database)
     connection = around(engine)
     lifecycle = Lifecycle([connection], observers=[recorder])
     await connection.session_maker()
-    assert type(engine.sync_engine.pool) is not AsyncAdaptedQueuePool
+    assert watched_pool_of(engine.sync_engine) is not None
     assert isinstance(engine.sync_engine.pool, AsyncAdaptedQueuePool)
     assert type(engine.sync_engine.pool).__name__ == "AsyncAdaptedQueuePool"
     await lifecycle.shut_down()
-    assert type(engine.sync_engine.pool) is AsyncAdaptedQueuePool
+    assert watched_pool_of(engine.sync_engine) is None
     assert {name for name in vars(engine.dialect) if name not in before and name.startswith("do_")} == set()
     await select_on(engine)
     assert recorder.checkouts == []

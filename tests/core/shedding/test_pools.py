@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.pool import NullPool, Pool
+from sqlalchemy.pool import NullPool
 
 from context_async_sqlalchemy import DBConnect, PoolOverloadedError, db_context, db_session
+from context_async_sqlalchemy._pool_queue import HandOnPool, PoolQueue
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from tests.conformance.statements import run
 from tests.core.observing.engines import SELECT, engine_of, select_on
@@ -191,11 +192,11 @@ async def test_many_shed_waits_leave_the_pool_whole(url: str) -> None:
         assert all(await asyncio.gather(work(), work()))
 
 
-async def test_without_limits_sqlalchemy_is_left_as_it_is(url: str) -> None:
+async def test_without_limits_the_queue_is_left_as_it_is(url: str) -> None:
     async with _connected(url) as connection:
-        plain = create_async_engine(url)
-        pool: Pool = (await engine_of(connection)).sync_engine.pool
-        assert type(pool) is type(plain.sync_engine.pool)
+        pool = (await engine_of(connection)).sync_engine.pool
+        assert isinstance(pool, HandOnPool)
+        assert type(pool.queue) is PoolQueue
 
 
 @pytest.mark.parametrize("options", [{"max_wait": 0}, {"max_waiting": -1}])
