@@ -7,7 +7,6 @@ from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy import text
-from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import QueuePool
 
@@ -33,15 +32,6 @@ class Violation:
 
     rule: str
     detail: str
-
-
-def is_known_stall(error: BaseException | None) -> bool:
-    """Tell whether a unit has failed by a wait that SQLAlchemy's pool does not end.
-
-    When the connect of one task is cancelled, the pool wakes none of the tasks that wait for a place, and they run
-    into ``pool_timeout``.
-    """
-    return isinstance(error, SQLAlchemyTimeoutError)
 
 
 class World:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -13,7 +12,7 @@ from tests.proof.simulation.client import HOST, PORT, Answer, ask
 from tests.proof.simulation.ledger import Unit
 from tests.proof.simulation.network import Transport
 from tests.proof.simulation.scenarios.jobs import JOBS, Job
-from tests.proof.simulation.world import FINISH_TIMEOUT, World, is_known_stall
+from tests.proof.simulation.world import FINISH_TIMEOUT, World
 
 Setup = Callable[[web.Application, Sequence[DBConnect], World], None]
 
@@ -25,14 +24,6 @@ _STEPS = 2_000
 def set_up(app: web.Application, connections: Sequence[DBConnect], world: World) -> None:
     """Set the application up as the README says."""
     setup_db(app, connections, observers=[world.tally], metrics_path=None, finish_timeout=FINISH_TIMEOUT)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What is noted of a request's error: not the error, whose traceback would keep the session."""
-
-    text: str
-    is_known_stall: bool
 
 
 class Application:
@@ -49,7 +40,8 @@ class Application:
         self._world = world
         self._connection = connection
         self._jobs: dict[str, tuple[Job, list[Unit]]] = {}
-        self._errors: dict[str, Failure] = {}
+        # Texts, because the traceback of an error would keep the session.
+        self._errors: dict[str, str] = {}
         self._is_stopping = False
         self.app = web.Application()
         self.app.router.add_post("/{way}/{name}", self._handle)
@@ -84,11 +76,9 @@ class Application:
         if LIFECYCLE in self.app and (live := self.app[LIFECYCLE].live):
             self._world.violate("a context is left open", str(len(live)))
 
-    def _judge(
-        self, answer: Answer, unit: Unit, way: str, job: Job, *, failure: Failure | None, may_fail: bool
-    ) -> None:
+    def _judge(self, answer: Answer, unit: Unit, way: str, job: Job, *, failure: str | None, may_fail: bool) -> None:
         world = self._world
-        may_fail = may_fail or self._is_stopping or (failure is not None and failure.is_known_stall)
+        may_fail = may_fail or self._is_stopping
         story = f"{unit.name} ({way}): {answer} {failure}"
         if answer.is_late:
             world.violate("a client waits in vain", story)
@@ -139,7 +129,7 @@ class Application:
                     self._world.ledger.require_there(self._world.ledger.unit(value), "at the status line")
 
 
-def _noting(errors: dict[str, Failure]) -> Middleware:
+def _noting(errors: dict[str, str]) -> Middleware:
     """Make the outermost middleware, which notes the error of each request."""
 
     @web.middleware
@@ -149,7 +139,7 @@ def _noting(errors: dict[str, Failure]) -> Middleware:
         except web.HTTPException:
             raise
         except BaseException as error:
-            errors[request.match_info["name"]] = Failure(repr(error), is_known_stall(error))
+            errors[request.match_info["name"]] = repr(error)
             raise
 
     return note

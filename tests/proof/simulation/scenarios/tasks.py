@@ -8,7 +8,7 @@ from tests.proof.simulation.scenarios.cancelling import cancel_some_time
 from tests.proof.simulation.scenarios.jobs import JOBS, Job
 from tests.proof.simulation.scenarios.observed import observe
 from tests.proof.simulation.scenarios.outcomes import told
-from tests.proof.simulation.world import World, is_known_stall
+from tests.proof.simulation.world import World
 
 _NAMES = "abcd"
 
@@ -52,5 +52,5 @@ async def _work(world: World, connection: DBConnect, job: Job, units: list[Unit]
         world.violate("a cancelled caller does not get its CancelledError", f"{last.name}: {error!r}")
     elif error is None and not job.can_commit:
         world.violate("a unit that cannot be committed is told as a success", last.name)
-    elif error is not None and job.can_commit and not (may_fail or is_known_stall(error)):
+    elif error is not None and job.can_commit and not may_fail:
         world.violate("a unit fails without a cause", f"{last.name}: {error!r}")
