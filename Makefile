@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test prove soak test-oldest lint types imports check benchmark dashboards docs pictures lock clean
+.PHONY: demo observe test test-oldest test-newest prove soak lint types imports check benchmark dashboards docs pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -13,8 +13,12 @@ demo: $(VENV)/.installed
 observe: $(VENV)/.installed
 	$(BIN)/python -m examples.observe $(if $(DURATION),--duration $(DURATION))
 
+# One process for each core, each with a PostgreSQL of its own; one process where DATABASE_URL names the server of all.
+PROCESSES ?= $(if $(DATABASE_URL),0,auto)
+PYTEST := -m pytest --numprocesses $(PROCESSES) --dist worksteal
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # Random schedules of the whole stack: make prove SCHEDULES=100000 SEED=7, and make prove REPLAY=token for one of them.
 prove: $(VENV)/.installed
@@ -28,7 +32,11 @@ check: lint types imports test
 
 # The floors of pyproject.toml; the other tests run on the locked, newest versions.
 test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python -m pytest -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic tests/adapters/asgi/test_routes.py
+	$(VENV)-oldest/bin/python $(PYTEST) -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic tests/adapters/asgi/test_routes.py
+
+# The newest CPython of this machine.
+test-newest: $(VENV)-newest/.installed
+	$(VENV)-newest/bin/python $(PYTEST) tests/core tests/conformance tests/adapters
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
@@ -90,5 +98,11 @@ $(VENV)-oldest/.installed: $(VENV)/.installed
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps $(OLDEST)
 	touch $@
 
+$(VENV)-newest/.installed: $(VENV)/.installed
+	"$$(.ci/newest-python)" -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(VENV)-newest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest

@@ -43,6 +43,16 @@ class Report:
         """
         return self._suites.setdefault(name, Suite(name, dict.fromkeys(nouns, 0)))
 
+    def figures(self) -> dict[str, dict[str, int]]:
+        """Return the figures of each suite, for another process."""
+        return {suite.name: suite.figures for suite in self._suites.values()}
+
+    def add(self, figures: dict[str, dict[str, int]]) -> None:
+        """Add the figures of another process."""
+        for name, counts in figures.items():
+            for noun, number in counts.items():
+                self.suite(name).count(noun, number)
+
     @property
     def lines(self) -> list[str]:
         """One for each suite that has counted something."""
@@ -50,7 +60,7 @@ class Report:
 
 
 REPORT = Report()
-"""The report of this process; ``conftest.py`` prints it."""
+"""The report of this process. ``conftest.py`` adds those of the other processes of the test run, and prints it."""
 
 
 def wanted_schedules() -> int | None:
