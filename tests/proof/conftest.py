@@ -8,7 +8,6 @@ import pytest
 
 from tests.proof.report import REPORT
 
-
 _OUTPUT = "proof"
 
 
