@@ -84,6 +84,8 @@ class DBContextMiddleware:
             leave_context(token)
             # The reference is removed, because otherwise scope, context and `send` would form a reference cycle.
             scope.pop(_CONTEXT, None)
+            # A connection that was made during the request keeps the ended context, and a failure keeps its frames.
+            context.failure = None
 
     async def _serve(self, context: RequestContext, scope: Scope, receive: Receive) -> None:
         try:

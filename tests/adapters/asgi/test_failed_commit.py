@@ -1,7 +1,9 @@
 """A commit that fails on ASGI: who answers, and what an application can do about it."""
 
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import ref
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, setup_db
+from context_async_sqlalchemy.adapter_kit import Context, context_or_none
 from context_async_sqlalchemy_asgi.protocol import ASGIApp, Receive, Scope, Send
 from tests.conformance.statements import run, write
 from tests.support.connections import in_use
@@ -160,3 +163,30 @@ async def test_messages_before_the_response_do_not_end_the_transaction(
 
     await ASGIHTTPDBSessionMiddleware(app)({"type": "http"}, receive, send)
     assert await database.notes() == ["kept"]
+
+
+class _Local:
+    """Something big that a hook has in a local variable."""
+
+
+async def test_an_ended_context_keeps_no_frame_of_its_failure(connection: DBConnect) -> None:
+    contexts: list[Context | None] = []
+    locals_of_hooks: list[ref[_Local]] = []
+
+    async def refuse(_session: AsyncSession) -> None:
+        local = _Local()
+        locals_of_hooks.append(ref(local))
+        raise RuntimeError
+
+    async def endpoint(_request: Request) -> Response:
+        await write(connection, "discarded")
+        # asyncio's transport of a new connection keeps the contextvars, and with them the context.
+        contexts.append(context_or_none())
+        return PlainTextResponse("never sent")
+
+    app = Starlette(routes=[Route("/", endpoint)])
+    setup_db(app, [connection], before_commit=refuse)
+    assert await _get(app) == (500, "Internal Server Error")
+    gc.collect()
+    assert [context is not None and context.has_ended for context in contexts] == [True]
+    assert [local() for local in locals_of_hooks] == [None]
