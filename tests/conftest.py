@@ -11,6 +11,9 @@ from tests.support.connections import connect_to
 from tests.support.database import Database
 from tools.local_postgres import database_server
 
+# Here, because the process that distributes the tests loads no conftest of a folder.
+pytest_plugins = ["tests.proof.printing"]
+
 
 @pytest.fixture(scope="session")
 def database_url() -> Generator[str]:

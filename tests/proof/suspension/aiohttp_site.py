@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMsgType, web
 from aiohttp.typedefs import Handler
 
 from context_async_sqlalchemy import db_context, db_session
@@ -166,7 +166,12 @@ class AiohttpSite(Site):
 
         try:
             with exchange.stage.told(*self._units) as exchange.told:
-                return await exchange.meter.measure(handle())
+                try:
+                    return await exchange.meter.measure(handle())
+                except ClientConnectionResetError:
+                    # So aiohttp says that the client has hung up, if the handler writes before it is cancelled.
+                    exchange.told.gone()
+                    raise
         finally:
             exchange.has_ended.set()
 

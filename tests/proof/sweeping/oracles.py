@@ -33,7 +33,7 @@ def _allowed(stage: Stage, unit: Unit) -> tuple[set[int], str]:
         return {whole}, "a success is committed"
     if unit.told == "discarded":
         return {0}, "the caller has rolled it back"
-    if unit.told == "nothing" or (isinstance(unit.error, asyncio.CancelledError) and not unit.is_watched):
+    if unit.told in {"nothing", "gone"} or (isinstance(unit.error, asyncio.CancelledError) and not unit.is_watched):
         return {0, whole}, _WHOLE_OR_NOT
     if not isinstance(unit.error, asyncio.CancelledError):
         return {0}, "a failure is rolled back"

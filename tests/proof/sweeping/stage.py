@@ -13,7 +13,7 @@ from tests.proof.sweeping.rows import Row, Witness
 from tests.proof.sweeping.tap import Tap
 
 Recover = Callable[[], Awaitable[None]]
-Told = Literal["nothing", "success", "failure", "discarded"]
+Told = Literal["nothing", "success", "failure", "discarded", "gone"]
 
 
 @dataclass(eq=False)
@@ -61,6 +61,11 @@ class Telling:
     def discarded(self, name: str) -> None:
         """Say that the caller has rolled a unit back."""
         self.units[name].told = "discarded"
+
+    def gone(self) -> None:
+        """Say that nobody is left who could be told, of all units of which nothing was said."""
+        for unit in self._select(()):
+            unit.told = "gone"
 
     def failure(self, error: BaseException) -> None:
         """Say that the caller was told of a failure of all units of which nothing was said."""
