@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-_DEADLINE = 10.0
+_DEADLINE = 30.0
 _PAUSE = 0.005
 
 
@@ -18,7 +18,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 
     Args:
         condition: looked at every few milliseconds.
-        what: said if it does not hold within ten seconds.
+        what: said if it does not hold within half a minute.
 
     Raises:
         AssertionError: the condition did not come to hold.
