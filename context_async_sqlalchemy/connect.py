@@ -5,10 +5,20 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from ._context.context_session import context_session_maker
+from ._engine_creation import (
+    EngineCreatorFunc,
+    SessionMakerCreatorFunc,
+    address_of,
+    by_engine,
+    by_function,
+    by_url,
+    make_session_maker,
+    require_async,
+)
 from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
@@ -17,8 +27,6 @@ from ._pool_queue import hand_places_on
 from ._shedding.limits import MaxWait, require_valid
 from ._shedding.queue import limit_waits
 
-EngineCreatorFunc = Callable[[str], AsyncEngine]
-SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
 BeforeCreateSessionHandler = Callable[["DBConnect"], Coroutine[Any, Any, None]]
 
 
@@ -26,9 +34,12 @@ class DBConnect:
     """The engine and the session maker of one database. The first use makes both.
 
     Args:
-        engine_creator: returns the AsyncEngine for a host.
-        session_maker_creator: returns the session maker for that engine.
-        host: the host of the first engine. Without a host, call ``connect(host)`` before the first use.
+        engine_creator: returns the AsyncEngine for a host. A function without parameters will do for an application
+            that knows only one host.
+        session_maker_creator: returns the session maker for that engine. The default makes sessions whose objects stay
+            readable after a commit (``expire_on_commit=False``).
+        host: the host of the first engine. The default is that of the parameter of ``engine_creator``. Without any,
+            call ``connect(host)`` before the first use.
         before_create_session_handler: awaited with this object before each new session. The handler may check that
             the host is alive, or is the primary, and call ``change_host``.
         name: the name of this connection in errors, metrics and spans. The default is the address and the database
@@ -40,14 +51,15 @@ class DBConnect:
             number.
 
     Raises:
-        ValueError: the host is an empty string, or a limit is not valid.
+        ValueError: the host is an empty string, ``engine_creator`` takes no host but one is given, or a limit is not
+            valid.
 
     """
 
     def __init__(
         self,
-        engine_creator: EngineCreatorFunc,
-        session_maker_creator: SessionMakerCreatorFunc,
+        engine_creator: EngineCreatorFunc | Callable[[], AsyncEngine],
+        session_maker_creator: SessionMakerCreatorFunc = make_session_maker,
         host: str | None = None,
         before_create_session_handler: BeforeCreateSessionHandler | None = None,
         *,
@@ -55,15 +67,15 @@ class DBConnect:
         max_wait: MaxWait = None,
         max_waiting: int | None = None,
     ) -> None:
-        if host is not None:
-            _required(host)
+        self._engine_creator, first_host = by_function(engine_creator, host)
+        if first_host is not None:
+            _required(first_host)
         require_valid(max_wait, max_waiting)
         self.context_key = str(uuid.uuid4())
-        self.host = host
+        self.host = first_host
         self._name = name
         self._max_wait: MaxWait = max_wait
         self._max_waiting = max_waiting
-        self._engine_creator = engine_creator
         self._session_maker_creator = session_maker_creator
         self._before_create_session_handler = before_create_session_handler
         self._engine: AsyncEngine | None = None
@@ -100,26 +112,47 @@ class DBConnect:
             ValueError: the driver of the URL is not an async driver, or a limit is not valid.
 
         """
-        parsed = make_url(url)
-        dialect = parsed.get_dialect()
-        if not dialect.get_async_dialect_cls(parsed).is_async:
-            raise ValueError(
-                f"DBConnect.from_url needs an async driver, and {parsed.drivername!r} is not one: write for example "
-                "postgresql+asyncpg://, postgresql+psycopg:// or sqlite+aiosqlite://"
-            )
-
-        # A URL without a host (a file, a socket) stays unchanged until `change_host` or `connect` names a host.
-        own_host = _address(parsed) or "(the URL's own)"
-
-        def make_engine(host: str) -> AsyncEngine:
-            return create_async_engine(parsed if host == own_host else _with_host(parsed, host), **engine_options)
-
-        def make_session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-            return async_sessionmaker(engine, expire_on_commit=False)
-
+        make_engine, own_host = by_url(url, engine_options)
         return cls(
             make_engine,
             make_session_maker,
+            own_host,
+            before_create_session_handler,
+            name=name,
+            max_wait=max_wait,
+            max_waiting=max_waiting,
+        )
+
+    @classmethod
+    def from_engine(
+        cls,
+        engine: AsyncEngine,
+        *,
+        session_maker_creator: SessionMakerCreatorFunc = make_session_maker,
+        name: str | None = None,
+        before_create_session_handler: BeforeCreateSessionHandler | None = None,
+        max_wait: MaxWait = None,
+        max_waiting: int | None = None,
+    ) -> Self:
+        """Return a DBConnect for an engine that the application has made. ``setup_db`` disposes of it at shutdown.
+
+        Args:
+            engine: the engine. It is used again after a ``close``, and it cannot change its host.
+            session_maker_creator: see the class.
+            name: see the class.
+            before_create_session_handler: see the class.
+            max_wait: see the class.
+            max_waiting: see the class.
+
+        Raises:
+            TypeError: the engine is not an AsyncEngine.
+            ValueError: a limit is not valid.
+
+        """
+        make_engine, own_host = by_engine(require_async(engine))
+        return cls(
+            make_engine,
+            session_maker_creator,
             own_host,
             before_create_session_handler,
             name=name,
@@ -138,12 +171,28 @@ class DBConnect:
         if self._engine is None:
             return self.host or "unnamed"
         url = self._engine.url
-        return f"{_address(url)}/{url.database}" if url.host else str(url.database)
+        return f"{address_of(url)}/{url.database}" if url.host else str(url.database)
 
     @property
     def engine(self) -> AsyncEngine | None:
         """The current engine, or None before the first use and after ``close``."""
         return self._engine
+
+    def ensure_engine(self) -> AsyncEngine:
+        """Return the current engine, which is made if there is none yet: for code that needs it before the first use.
+
+        It opens no connection, needs no event loop, and does not await ``before_create_session_handler``.
+
+        Raises:
+            ValueError: no host was given.
+            TypeError: ``engine_creator`` returned no AsyncEngine.
+
+        """
+        if self._engine is None:
+            self._connect(self.host)
+        engine = self._engine
+        assert engine is not None  # noqa: S101 - `_connect` has set it
+        return engine
 
     async def connect(self, host: str) -> None:
         """Make the engine for a host now. It replaces the current engine.
@@ -237,7 +286,7 @@ class DBConnect:
                 f"host is not set for connection {self.name!r}: pass DBConnect(..., host=...), or await connect(host) "
                 "before the first session"
             )
-        engine = self._engine_creator(host)
+        engine = require_async(self._engine_creator(host))
         maker = self._session_maker_creator(engine)
         if engine is not self._engine:
             self._probe = None
@@ -277,16 +326,3 @@ def _required(host: str) -> str:
     if not host:
         raise ValueError("the host must not be empty: pass the address of the database server")
     return host
-
-
-def _address(url: URL) -> str:
-    host = url.host or ""
-    return f"{host}:{url.port}" if url.port else host
-
-
-def _with_host(url: URL, address: str) -> URL:
-    """Return a URL with another host and port, given ``host``, ``host:port`` or ``[v6]:port``."""
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit() or (":" in host and not host.startswith("[")):
-        return url.set(host=address)
-    return url.set(host=host.strip("[]"), port=int(port))

@@ -204,7 +204,7 @@ async def test_a_server_that_answers_no_more_is_not_waited_for(
     monkeypatch.setattr("context_async_sqlalchemy._engine_disposal.CLOSE_TIMEOUT", 0.5)
     url = make_url(database.url)
     async with Proxy(str(url.host), url.port or 5432) as proxy:
-        connection = connect_to(str(url.set(port=proxy.port)), pool_size=10)
+        connection = connect_to(url.set(port=proxy.port).render_as_string(hide_password=False), pool_size=10)
         await _fill_pool(connection, 10)
         pool = connection.engine.sync_engine.pool if connection.engine is not None else None
         assert isinstance(pool, QueuePool)

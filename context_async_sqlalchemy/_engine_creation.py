@@ -1,0 +1,134 @@
+"""The functions that make the engine and the session maker of a DBConnect."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine import URL, make_url
+
+# The function is looked up at the call, because an instrumentation of OpenTelemetry may replace it after our import.
+from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+EngineCreatorFunc = Callable[[str], AsyncEngine]
+SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
+
+_OWN_HOST = "(the engine's own)"
+"""Stands for the host where the DBConnect does not choose it."""
+
+
+def by_url(url: str | URL, engine_options: dict[str, Any]) -> tuple[EngineCreatorFunc, str]:
+    """Return a function that makes an engine for a URL and any host, and the host of the URL.
+
+    Raises:
+        ValueError: the driver of the URL is not an async driver.
+
+    """
+    parsed = make_url(url)
+    dialect = parsed.get_dialect()
+    if not dialect.get_async_dialect_cls(parsed).is_async:
+        raise ValueError(
+            f"DBConnect.from_url needs an async driver, and {parsed.drivername!r} is not one: write for example "
+            "postgresql+asyncpg://, postgresql+psycopg:// or sqlite+aiosqlite://"
+        )
+
+    # A URL without a host (a file, a socket) stays unchanged until `change_host` or `connect` names a host.
+    own_host = address_of(parsed) or _OWN_HOST
+
+    def make_engine(host: str) -> AsyncEngine:
+        address = parsed if host == own_host else _with_host(parsed, host)
+        return sqlalchemy_asyncio.create_async_engine(address, **engine_options)
+
+    return make_engine, own_host
+
+
+def by_engine(engine: AsyncEngine) -> tuple[EngineCreatorFunc, str]:
+    """Return a function that returns the application's engine, and what stands for its host."""
+    return _of_own_host(lambda: engine, "a DBConnect.from_url(...)"), _OWN_HOST
+
+
+def by_function(
+    engine_creator: EngineCreatorFunc | Callable[[], AsyncEngine], host: str | None
+) -> tuple[EngineCreatorFunc, str | None]:
+    """Return a function that makes an engine for a host, and the first host, or None if no host is known.
+
+    Args:
+        engine_creator: the application's function, with a host as its parameter or without.
+        host: the first host, or None for the default of the function's parameter.
+
+    Raises:
+        ValueError: a host is given, and the function takes none.
+
+    """
+    # Any, because a type checker cannot see which of the two the look at the signature has found.
+    make: Any = engine_creator
+    parameters = _positional_parameters(make)
+    if parameters is None:
+        return make, host
+    if not parameters:
+        if host is not None:
+            raise ValueError(
+                f"engine_creator takes no host, but host={host!r} is given: leave host= out, or let the function take "
+                "the host as its parameter"
+            )
+        return _of_own_host(make, "an engine_creator that takes a host"), _OWN_HOST
+    default: object = parameters[0].default
+    return make, default if host is None and isinstance(default, str) else host
+
+
+def make_session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Return a session maker whose objects stay readable after a commit."""
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+def require_async(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine.
+
+    Raises:
+        TypeError: it is not an AsyncEngine, but SQLAlchemy's Engine for synchronous code, for example.
+
+    """
+    # Not isinstance(), because the engine may be a mock in a test.
+    if not hasattr(engine, "sync_engine"):
+        raise TypeError(
+            f"a DBConnect needs an AsyncEngine, got {type(engine).__name__}: make it by "
+            "sqlalchemy.ext.asyncio.create_async_engine"
+        )
+    return engine
+
+
+def address_of(url: URL) -> str:
+    """Return ``host:port`` or ``host`` of a URL, or an empty string if the URL has no host."""
+    host = url.host or ""
+    return f"{host}:{url.port}" if url.port else host
+
+
+def _with_host(url: URL, address: str) -> URL:
+    """Return a URL with another host and port, given ``host``, ``host:port`` or ``[v6]:port``."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or (":" in host and not host.startswith("[")):
+        return url.set(host=address)
+    return url.set(host=host.strip("[]"), port=int(port))
+
+
+def _of_own_host(make: Callable[[], AsyncEngine], needed: str) -> EngineCreatorFunc:
+    def make_engine(host: str) -> AsyncEngine:
+        if host != _OWN_HOST:
+            raise ValueError(f"this DBConnect has no other host than its engine's, got {host!r}: use {needed}")
+        return make()
+
+    return make_engine
+
+
+def _positional_parameters(function: Callable[..., object]) -> list[inspect.Parameter] | None:
+    """Return the parameters that a positional argument can fill, or None if the function does not tell them."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
+    return [parameter for parameter in signature.parameters.values() if parameter.kind in kinds]
