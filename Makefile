@@ -1,4 +1,8 @@
 # make demo, make test: each builds what it needs from nothing but python3, python3-venv and make.
+# A failure of pip is one, though its output goes through awk.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -75,8 +79,9 @@ lock: $(VENV)/.installed
 
 # The build backend is locked with the rest, hence no isolated build.
 $(VENV)/.installed: pyproject.toml requirements.lock
+	@echo "Installing into $(VENV): one to two minutes. Each dot is a package."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --require-hashes --requirement requirements.lock | awk '/^Collecting/ { printf "."; fflush() } END { print "" }'
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -31,12 +31,8 @@ _SERVING = {"aiohttp": aiohttp_app.serving, "sanic": sanic_app.serving}
 _DEFAULT_SECONDS = 20.0
 _WARM_UP_SHARE = 0.1
 _LARGEST_PORT = 65535
-_TREE_WIDTH = 120
-_SHOWN_METRICS = (
-    "db_client_connection_count{",
-    "db_session_held_idle_seconds_sum{",
-    "db_session_early_releases_total{",
-)
+_WIDTH = 120
+_SHOWN_METRICS = ("db_session_held_idle_seconds_sum{", "db_session_early_releases_total{")
 
 
 def main() -> int:
@@ -65,7 +61,7 @@ async def _run(duration: float | None, host: str, port: int, framework: str) -> 
                 observations = Observations()
                 # The first two are those that setup_db would find installed.
                 observers: list[Observer] = [prometheus_observer(), opentelemetry_observer(), observations]
-                with traces() as slowest:
+                with traces(PAY_EARLY) as slowest:
                     async with _SERVING[framework](shop, listener, observers):
                         _say(f"The shop is open at {url}, on {framework}.")
                         seen = _Seen(observations, slowest, errors)
@@ -93,12 +89,12 @@ class _Seen:
 
 async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Event, seen: _Seen) -> list[str]:
     pool = pool_of(shop.connection)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     measured = seconds * (1 - _WARM_UP_SHARE) / 2
     # The first requests make connections and fill caches: without a warm-up the first phase would pay for both.
-    warm_up = Phase("Warm-up", without=frozenset(), seconds=seconds * _WARM_UP_SHARE, pool=pool)
+    warm_up = Phase("Warm-up", without=frozenset({PAY_LATE}), seconds=seconds * _WARM_UP_SHARE, pool=pool)
     late = Phase("Held while paying", without=frozenset({PAY_EARLY}), seconds=measured, pool=pool)
-    early = Phase("Given back first", without=frozenset({PAY_LATE}), seconds=measured, pool=pool)
+    early = Phase("Released first", without=frozenset({PAY_LATE}), seconds=measured, pool=pool)
     phases = (warm_up, late, early)
     for phase in phases:
         if not stop.is_set():
@@ -109,8 +105,8 @@ async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Ev
     if stop.is_set():
         _say("\nInterrupted: nothing to compare.")
     else:
-        _say(summarize(late.tally, early.tally, pool))
-        _say(summarize_routes(seen.observations))
+        for part in (summarize(late.tally, early.tally, pool), summarize_routes(seen.observations)):
+            console.print(part, highlight=False)
         await _show_slowest(seen.slowest, console)
         await _show_metrics(url)
     problems = await find_problems(shop.connection, tallies, seen.errors)
@@ -118,8 +114,8 @@ async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Ev
         _say(f"PROBLEM: {problem}")
     if not problems:
         _say(
-            f"\nChecked: every answer had the status it should have; {orders_answered(tallies)} orders were answered\n"
-            "with 201, and as many are in the database; no connection is checked out."
+            f"\nChecked: every answer had the status it should have. {orders_answered(tallies)} orders were answered\n"
+            "with 201, and as many are in the database. No connection is checked out."
         )
     return problems
 
@@ -127,35 +123,28 @@ async def _put_under_load(shop: Shop, url: str, seconds: float, stop: asyncio.Ev
 async def _show_slowest(slowest: SlowestRequest, console: Console) -> None:
     tree = slowest.tree()
     if tree is not None:
-        _say("\nThe slowest request, as spans\n")
-        console.print(tree, width=_TREE_WIDTH, crop=False, highlight=False)
+        console.print(f"\nThe slowest {PAY_EARLY}, as spans", highlight=False)
+        console.print(tree, crop=False, highlight=False)
 
 
 async def _show_metrics(url: str) -> None:
     async with ClientSession() as http, http.get(f"{url}/metrics") as response:
         lines = (await response.text()).splitlines()
-    shown = "\n".join(f"  {line}" for line in lines if line.startswith(_SHOWN_METRICS))
-    _say(f"\nA few of the {len(lines)} lines at {url}/metrics\n\n{shown}")
+    routes = [f'route="{route}"' for route in (PAY_LATE, PAY_EARLY)]
+    shown = [line for line in lines if line.startswith(_SHOWN_METRICS) and any(route in line for route in routes)]
+    _say("\n".join([f"\n{len(shown)} of the {len(lines)} lines at {url}/metrics", *shown]))
 
 
 def _things_to_try(url: str) -> str:
-    order = """'{"customer_id": 1, "items": [{"product_id": 2, "quantity": 1}]}'"""
-    nobody = """'{"customer_id": 999, "items": [{"product_id": 2, "quantity": 1}]}'"""
+    basket = '"items": [{"product_id": 2, "quantity": 1}]'
     return f"""
 The shop stays open. Try, from another terminal:
-
-  curl {url}/metrics
-      what Prometheus would scrape
   curl {url}/products/2
-  curl -d {order} \\
-    {url}/orders-early
-      an order; its stock is taken and it is paid
-  curl -i -d {nobody} \\
-    {url}/orders-impossible
-      there is no customer 999: PostgreSQL notices at COMMIT; the answer is a 500
+  curl -d '{{"customer_id": 1, {basket}}}' {url}/orders-early
+  curl -i -d '{{"customer_id": 999, {basket}}}' {url}/orders-impossible
+      There is no customer 999. PostgreSQL refuses the COMMIT, so the client gets a 500 and not the 201.
   curl -iN '{url}/export?at_most=100'
-      a stream; its connection is back in the pool while you read
-
+      A stream of orders, up to the one that X-Newest-Order names. No connection is held while you read.
 Ctrl-C ends everything."""
 
 

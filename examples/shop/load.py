@@ -1,7 +1,7 @@
-"""The load: a fixed number of clients, each of which asks, reads the answer, pauses, and asks again."""
+"""The load: requests that arrive at a fixed rate, as those of users do, whether or not earlier ones are answered."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter
@@ -12,11 +12,15 @@ from examples.shop.database import CUSTOMERS, PRODUCTS
 from examples.shop.pool import CountingPool
 from examples.shop.tally import PhaseTally, RouteTally
 
-# About 110 requests a second, which leaves most of one processor idle. Every second one pays, for 60 ms and more:
-# if the connection is held meanwhile, that is more than the three connections of the pool can do.
-CLIENTS = 30
-_PAUSE_SECONDS = 0.22
+RATE = 60
+"""Requests that arrive each second. Two of five pay, so 24 orders a second are paid.
+
+If an order holds its connection for the 0.15 seconds of the payment, 24 orders a second need four connections. The
+pool has three, so the queue grows for as long as the load lasts. Without the payments all requests together need less
+than one connection.
+"""
 _TIMEOUT = ClientTimeout(total=60)
+_SAMPLES = 40
 _NOBODY = 2**31 - 1
 
 PAY_LATE = "POST /orders-late"
@@ -48,29 +52,26 @@ def _order(random: Random, customer_id: int | None = None) -> object:
 
 
 _ROUTES = {
-    "GET /products": _Route(10, 200, lambda random: f"/products?after={random.randrange(PRODUCTS)}"),
-    INNOCENT: _Route(30, 200, lambda random: f"/products/{random.randint(1, PRODUCTS)}"),
-    "POST /orders": _Route(5, 201, lambda _random: "/orders", _order),
-    PAY_LATE: _Route(50, 201, lambda _random: "/orders-late", _order),
-    PAY_EARLY: _Route(50, 201, lambda _random: "/orders-early", _order),
+    "GET /products": _Route(8, 200, lambda random: f"/products?after={random.randrange(PRODUCTS)}"),
+    INNOCENT: _Route(44, 200, lambda random: f"/products/{random.randint(1, PRODUCTS)}"),
+    "POST /orders": _Route(4, 201, lambda _random: "/orders", _order),
+    PAY_LATE: _Route(40, 201, lambda _random: "/orders-late", _order),
+    PAY_EARLY: _Route(40, 201, lambda _random: "/orders-early", _order),
     "GET /export": _Route(2, 200, lambda _random: "/export?at_most=100"),
     "POST /orders-impossible": _Route(
-        3, 500, lambda _random: "/orders-impossible", lambda random: _order(random, _NOBODY)
+        2, 500, lambda _random: "/orders-impossible", lambda random: _order(random, _NOBODY)
     ),
 }
 
 
 class Phase:
-    """A time under load, always with the same requests in the same order; only how orders are paid differs.
-
-    The loop is closed: a client that has to wait asks nothing meanwhile. So a service that is slow gets fewer
-    requests, and the difference between two phases is rather shown too small than too large.
+    """A time under load. Every phase has the same requests at the same times, but for the way in which orders are paid.
 
     Args:
-        name: what it is called on the screen.
-        without: the routes that are left out.
-        seconds: after which no client asks again.
-        pool: whose counts belong to the tally.
+        name: the name of the phase on the screen.
+        without: the routes that get no requests.
+        seconds: how long requests arrive.
+        pool: the pool whose counts belong to the tally.
 
     """
 
@@ -82,7 +83,7 @@ class Phase:
         self.tally = PhaseTally(name, {route: RouteTally(how.expected) for route, how in self._routes.items()})
 
     async def run(self, url: str, stop: asyncio.Event) -> None:
-        """Run the clients until the time is over; requests that are under way then are waited for.
+        """Send requests until the time is over, and wait for their answers.
 
         Args:
             url: of the service.
@@ -92,29 +93,37 @@ class Phase:
         self.pool.restart_counting()
         self._started = perf_counter()
         async with (
-            ClientSession(url, connector=TCPConnector(limit=CLIENTS), timeout=_TIMEOUT) as http,
-            asyncio.TaskGroup() as clients,
+            ClientSession(url, connector=TCPConnector(limit=0), timeout=_TIMEOUT) as http,
+            asyncio.TaskGroup() as tasks,
         ):
-            for seed in range(CLIENTS):
-                clients.create_task(self._client(http, Random(seed), stop))
+            sampling = tasks.create_task(self._sample())
+            requests = [tasks.create_task(request) async for request in self._arrivals(http, stop)]
+            await asyncio.gather(*requests)
+            sampling.cancel()
         self.note()
 
     def note(self) -> None:
-        """Bring time and counts of the tally up to date."""
+        """Bring the time and the counts of the tally up to date."""
         self.tally.seconds = perf_counter() - self._started
         self.tally.most_waiting, self.tally.had_to_wait = self.pool.most_waiting, self.pool.had_to_wait
 
-    async def _client(self, http: ClientSession, random: Random, stop: asyncio.Event) -> None:
+    async def _arrivals(self, http: ClientSession, stop: asyncio.Event) -> AsyncGenerator[Coroutine[None, None, None]]:
+        random = Random(0)
         names = list(self._routes)
         weights = [how.weight for how in self._routes.values()]
-        while True:
-            pause = random.uniform(0, 2 * _PAUSE_SECONDS)
-            if stop.is_set() or perf_counter() + pause >= self._started + self.seconds:
+        for number in range(int(self.seconds * RATE)):
+            # A time that is over already costs no wait, so that a late request does not delay those after it.
+            await asyncio.sleep(self._started + number / RATE - perf_counter())
+            if stop.is_set():
                 return
-            await asyncio.sleep(pause)
             name = random.choices(names, weights)[0]
             how = self._routes[name]
-            await self._ask(http, name, how.path(random), how.body(random))
+            yield self._ask(http, name, how.path(random), how.body(random))
+
+    async def _sample(self) -> None:
+        while True:
+            self.tally.waiting.append(self.pool.waiting)
+            await asyncio.sleep(self.seconds / _SAMPLES)
 
     async def _ask(self, http: ClientSession, name: str, path: str, body: object) -> None:
         asked = perf_counter()

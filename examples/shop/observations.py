@@ -31,6 +31,11 @@ class RouteObservation:
         """Which part of the time a connection was held it had nothing to do."""
         return self.idle_seconds / self.held_seconds if self.held_seconds else 0.0
 
+    @property
+    def is_mostly_idle(self) -> bool:
+        """Whether connections were held for long, mostly without a statement."""
+        return self.idle_share > _MOSTLY_IDLE and self.mean_hold_seconds > _WORTH_MENTIONING_SECONDS
+
 
 class Observations(Observer):
     """Adds up, by route, what the library tells."""
@@ -66,5 +71,5 @@ class Observations(Observer):
             f"{name} holds its connection idle {route.idle_share:.0%} of {route.mean_hold_seconds * 1000:.0f} ms: "
             "release it before the payment call, by await commit_db_session(connection)."
             for name, route in sorted(self.routes.items())
-            if route.idle_share > _MOSTLY_IDLE and route.mean_hold_seconds > _WORTH_MENTIONING_SECONDS
+            if route.is_mostly_idle
         ]

@@ -3,6 +3,9 @@
 import asyncio
 from random import Random
 
+LATENCY = 0.15
+"""The mean of the seconds that a payment takes."""
+
 
 class PaymentProvider:
     """Accepts every payment after a while.
@@ -13,7 +16,7 @@ class PaymentProvider:
 
     """
 
-    def __init__(self, latency: float = 0.06, seed: int = 1) -> None:
+    def __init__(self, latency: float = LATENCY, seed: int = 1) -> None:
         self._latency = latency
         self._random = Random(seed)
 

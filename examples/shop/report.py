@@ -12,8 +12,9 @@ from examples.shop.load import Phase
 from examples.shop.pool import CountingPool
 
 _LIVE_SECONDS = 0.25
-_LINE_SECONDS = 2.0
+_LINE_SECONDS = 3.0
 _BAR = "█"
+_LONGEST_BAR = 60
 
 
 async def run_and_show(phase: Phase, url: str, stop: asyncio.Event, console: Console) -> None:
@@ -23,7 +24,7 @@ async def run_and_show(phase: Phase, url: str, stop: asyncio.Event, console: Con
         phase: what is run.
         url: of the service.
         stop: ends the phase before its time.
-        console: where it is shown; a live table stays there as it was at the end.
+        console: where it is shown. A live table is replaced by one line at the end.
 
     """
     run = asyncio.create_task(phase.run(url, stop))
@@ -40,28 +41,30 @@ async def run_and_show(phase: Phase, url: str, stop: asyncio.Event, console: Con
 
 async def _show_live(phase: Phase, run: asyncio.Task[None], console: Console) -> None:
     # No thread of rich's own: it would read the tallies while they are written.
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while not run.done():
             await asyncio.wait([run], timeout=_LIVE_SECONDS)
             if not run.done():
                 phase.note()
             live.update(_screen(phase), refresh=True)
+    console.print(_line(phase), highlight=False)
 
 
 async def _show_lines(phase: Phase, run: asyncio.Task[None]) -> None:
-    tally = phase.tally
     while not run.done():
-        # The last line is that of the end, not one shortly before it.
-        left = phase.seconds - tally.seconds
-        await asyncio.wait([run], timeout=_LINE_SECONDS if left > 1.5 * _LINE_SECONDS else None)
+        await asyncio.wait([run], timeout=_LINE_SECONDS)
         if not run.done():
             phase.note()
-        print(
-            f"{tally.name}: {tally.seconds:.1f} s, {tally.requests} requests, {tally.per_second:.0f}/s, "
-            f"connections in use {phase.pool.checkedout()} of {phase.pool.size()}, "
-            f"waiting {phase.pool.waiting} (at most {tally.most_waiting})",
-            flush=True,
-        )
+        print(_line(phase), flush=True)
+
+
+def _line(phase: Phase) -> str:
+    tally = phase.tally
+    return (
+        f"{tally.name}: {tally.seconds:.1f} s, {tally.requests} answers, "
+        f"connections in use {phase.pool.checkedout()} of {phase.pool.size()}, "
+        f"waiting {phase.pool.waiting} (at most {tally.most_waiting})"
+    )
 
 
 def milliseconds(value: float) -> str:
@@ -83,7 +86,10 @@ def _screen(phase: Phase) -> Group:
         statuses = Text(", ".join(f"{status} x {count}" for status, count in route.statuses.items()))
         statuses.stylize("red" if unexpected else "green" if expected.startswith("2") else "yellow")
         table.add_row(name, str(route.requests), p50, p99, statuses)
-    return Group(table, _pool_line(phase.pool, tally.most_waiting))
+    explained = Text(
+        " 500 is right for /orders-impossible: there is no such customer, so PostgreSQL refuses the COMMIT."
+    )
+    return Group(table, explained, _pool_line(phase.pool, tally.most_waiting))
 
 
 def _pool_line(pool: CountingPool, most_waiting: int) -> Text:
@@ -91,4 +97,4 @@ def _pool_line(pool: CountingPool, most_waiting: int) -> Text:
     line = Text(" connections in use ")
     line.append(_BAR * in_use, "red" if in_use == size else "green").append("·" * (size - in_use))
     line.append(f" {in_use} of {size}    waiting for one {pool.waiting:>2} ")
-    return line.append(_BAR * pool.waiting, "red").append(f" (at most {most_waiting})")
+    return line.append(_BAR * min(pool.waiting, _LONGEST_BAR), "red").append(f" (at most {most_waiting})")

@@ -36,7 +36,8 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         problem = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
         raise CannotStartError(
-            f"Port {port} of {host} {problem}. Choose another one with --port, or --port 0 for any free one."
+            f"Port {port} of {host} {problem}. Choose another one: make demo PORT=9000, or "
+            "--port 9000. Port 0 is any free one."
         ) from error
 
 

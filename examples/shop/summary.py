@@ -1,83 +1,129 @@
-"""What is printed at the end: the two phases side by side, in plain text."""
+"""The comparison of the two phases, and the routes' use of their connections."""
 
-import textwrap
+import math
+from collections.abc import Iterator
 
-from examples.shop.load import CLIENTS, INNOCENT, PAY_EARLY, PAY_LATE
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from examples.shop.load import INNOCENT, PAY_EARLY, PAY_LATE, RATE
 from examples.shop.observations import Observations
+from examples.shop.payment import LATENCY
 from examples.shop.pool import CountingPool
 from examples.shop.report import milliseconds
 from examples.shop.tally import PhaseTally, RouteTally
 
-_WIDTH = 79
+_BARS = "▁▂▃▄▅▆▇█"
+_BARS_SHOWN = 20
+_MUCH = 1.5
 
 
-def summarize(late: PhaseTally, early: PhaseTally, pool: CountingPool) -> str:
-    """Compare the phases.
+def summarize(late: PhaseTally, early: PhaseTally, pool: CountingPool) -> RenderableType:
+    """Compare the phases: a headline, a table, and the setting.
 
     Args:
-        late: the connection was held during the payment.
-        early: it was given back before.
-        pool: what both shared.
+        late: the phase in which an order held its connection during the payment.
+        early: the phase in which an order released its connection before the payment.
+        pool: the pool of both phases.
 
     """
     innocent = (late.routes[INNOCENT], early.routes[INNOCENT])
-    paying = (late.routes[PAY_LATE], early.routes[PAY_EARLY])
-    rows = [
-        ("", "held while paying", "given back first"),
-        ("orders are paid by", PAY_LATE, PAY_EARLY),
-        ("seconds", f"{late.seconds:.1f}", f"{early.seconds:.1f}"),
-        ("requests per second", f"{late.per_second:.0f}", f"{early.per_second:.0f}"),
-        *_latencies(INNOCENT, innocent),
-        *_latencies("an order with payment", paying),
-        ("most waiting at once", str(late.most_waiting), str(early.most_waiting)),
-        ("checkouts that had to wait", str(late.had_to_wait), str(early.had_to_wait)),
-    ]
-    table = "\n".join(f"  {name:<28}{one:>20}{other:>20}" for name, one, other in rows)
-    (p50_late, p50_early), (p99_late, p99_early) = (
-        [milliseconds(route.latencies.milliseconds(percent)) for route in innocent] for percent in (50, 99)
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    for heading in ("held while paying", "released first", "change"):
+        table.add_column(heading, justify="right")
+    table.add_row("orders are paid by", PAY_LATE, PAY_EARLY, "")
+    for name, routes in (
+        (INNOCENT, innocent),
+        ("an order with payment", (late.routes[PAY_LATE], early.routes[PAY_EARLY])),
+    ):
+        for percent in (50, 99):
+            _add_row(table, f"{name} p{percent} ms", *_percentiles(routes, percent))
+    _add_row(table, "most requests waiting at once", late.most_waiting, early.most_waiting)
+    scale = max((*late.waiting, *early.waiting, 1))
+    table.add_row("requests waiting over time", *(Text(_sparkline(each.waiting, scale)) for each in (late, early)), "")
     setting = (
-        f"{CLIENTS} clients sent the same mix of requests in both phases; {pool.size()} database connections served "
-        "them. The payment provider takes about 60 ms. In the first phase an order kept its connection meanwhile; in "
-        "the second one commit_db_session gave it back before. The pool is small on purpose: the first phase runs it "
-        "dry. With connections to spare the difference is in the 99th percentile only, until the provider gets slower."
+        f"In both phases {RATE} requests a second arrived, answered or not, and {pool.size()} database connections "
+        f"served them. A payment takes {LATENCY * 1000:.0f} ms. In the first phase an order held its connection "
+        "meanwhile, so the payments alone needed more connections than there are. In the second phase "
+        f"commit_db_session released the connection before. {INNOCENT} pays nothing: it only waits behind the orders. "
+        "p99 is the time within which 99 of 100 requests were answered."
     )
-    latency = (
-        f"{INNOCENT} has nothing to do with payments: its median was {p50_late} ms in the first phase and "
-        f"{p50_early} ms in the second one, its 99th percentile {p99_late} ms and {p99_early} ms."
-    )
-    throughput = (
-        f"Up to {late.most_waiting} requests at once waited for a connection in the first phase, up to "
-        f"{early.most_waiting} in the second one. The service answered {late.per_second:.0f} requests per second in "
-        f"the first phase and {early.per_second:.0f} in the second one."
-    )
-    prose = "\n".join(textwrap.fill(sentence, _WIDTH) for sentence in (setting, latency, throughput))
-    return f"\nWhat an early release changed\n\n{table}\n\n{prose}"
+    return Group("", Text(_headline(late, early), style="bold"), "", table, "", setting)
 
 
-def summarize_routes(observations: Observations) -> str:
-    """Tell what each route has waited for, held, and given back; and what to do about it.
+def _headline(late: PhaseTally, early: PhaseTally) -> str:
+    held, released = _percentiles((late.routes[INNOCENT], early.routes[INNOCENT]), 99)
+    if held > _MUCH * released:
+        return (
+            f"Orders that held their connection while they were paid made {INNOCENT} take {milliseconds(held)} ms "
+            f"(p99). With an early release it took {milliseconds(released)} ms."
+        )
+    return (
+        f"The load was too short, or the machine too fast, for a difference: {INNOCENT} took {milliseconds(held)} ms "
+        f"(p99), and {milliseconds(released)} ms with an early release."
+    )
+
+
+def _percentiles(routes: tuple[RouteTally, RouteTally], percent: int) -> tuple[float, float]:
+    late, early = (route.latencies.milliseconds(percent) for route in routes)
+    return late, early
+
+
+def _add_row(table: Table, name: str, late: float, early: float) -> None:
+    table.add_row(name, _number(late), _number(early), _change(late, early))
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else milliseconds(value)
+
+
+def _change(late: float, early: float) -> Text:
+    if not late > 0 or not early > 0:
+        return Text("")
+    if late > _MUCH * early:
+        return Text(f"{late / early:.0f} times less" if late > 2 * early else f"-{1 - early / late:.0%}", style="green")
+    if early > _MUCH * late:
+        return Text(f"+{early / late - 1:.0%}", style="red")
+    return Text("the same")
+
+
+def _sparkline(waiting: list[int], scale: int) -> str:
+    """Draw the waiting requests: as many bars for a long phase as for a short one."""
+    size = max(1, math.ceil(len(waiting) / _BARS_SHOWN))
+    peaks = [max(waiting[start : start + size]) for start in range(0, len(waiting), size)]
+    return "".join(_BARS[math.ceil(peak / scale * (len(_BARS) - 1))] for peak in peaks)
+
+
+def summarize_routes(observations: Observations) -> RenderableType:
+    """Tell how long each route waited for connections, how long it held them, and which it released early.
 
     Args:
         observations: of both phases.
 
     """
-    width = max(map(len, observations.routes), default=0) + 2
-    header = f"  {'':<{width}}{'wait p50':>9}{'p99 ms':>8}{'held ms':>9}{'idle':>6}{'early releases':>16}{'saved s':>9}"
-    rows = [
-        f"  {name:<{width}}"
-        f"{milliseconds(route.waits.milliseconds(50)):>9}{milliseconds(route.waits.milliseconds(99)):>8}"
-        f"{route.mean_hold_seconds * 1000:>9.1f}{route.idle_share:>6.0%}{route.early_releases:>16}"
-        f"{route.saved_seconds:>9.1f}"
-        for name, route in sorted(observations.routes.items())
-    ]
-    advice = [textwrap.fill(sentence, _WIDTH) for sentence in observations.advice()]
-    return "\n".join(["\nWhat the routes did with their connections, in both phases\n", header, *rows, "", *advice])
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("both phases, by route")
+    for heading in ("wait p50 ms", "p99 ms", "held ms", "idle", "early releases", "seconds saved"):
+        table.add_column(heading, justify="right")
+    for name, route in sorted(observations.routes.items()):
+        table.add_row(
+            name,
+            milliseconds(route.waits.milliseconds(50)),
+            milliseconds(route.waits.milliseconds(99)),
+            f"{route.mean_hold_seconds * 1000:.1f}",
+            Text(f"{route.idle_share:.0%}", style="red" if route.is_mostly_idle else ""),
+            str(route.early_releases),
+            f"{route.saved_seconds:.1f}",
+        )
+    return Group("", table, *_notes(observations))
 
 
-def _latencies(name: str, routes: tuple[RouteTally, RouteTally]) -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    for percent in (50, 99):
-        late, early = (milliseconds(route.latencies.milliseconds(percent)) for route in routes)
-        rows.append((f"{name} p{percent} ms", late, early))
-    return rows
+def _notes(observations: Observations) -> Iterator[RenderableType]:
+    yield (
+        "idle: the share of the held time without a statement. seconds saved: how long others could use connections "
+        "that their requests had released."
+    )
+    for advice in observations.advice():
+        yield Text(advice, style="bold")

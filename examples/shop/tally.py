@@ -72,7 +72,8 @@ class PhaseTally:
         routes: the tallies by route.
         seconds: how long it has taken so far.
         most_waiting: how many waited for a connection at most.
-        had_to_wait: how often somebody had to.
+        had_to_wait: how many checkouts had to wait.
+        waiting: how many waited, at equal intervals.
 
     """
 
@@ -81,6 +82,7 @@ class PhaseTally:
     seconds: float = 0.0
     most_waiting: int = 0
     had_to_wait: int = 0
+    waiting: list[int] = field(default_factory=list[int])
 
     @property
     def requests(self) -> int:

@@ -1,4 +1,4 @@
-"""The shop's traces: a server span for each request, where they go, and the slowest of them."""
+"""The shop's traces: a server span for each request, where they go, and the slowest request of one kind."""
 
 import os
 from collections.abc import Generator
@@ -29,9 +29,15 @@ _SHOWN = {
 
 
 class SlowestRequest(SpanProcessor):
-    """Keeps the spans of the request that took longest."""
+    """Keeps the spans of the request that took longest.
 
-    def __init__(self) -> None:
+    Args:
+        request: the method and the route of the requests that count.
+
+    """
+
+    def __init__(self, request: str) -> None:
+        self._request = request
         self._open: dict[int, list[ReadableSpan]] = {}
         self._spans: list[ReadableSpan] = []
         self._nanoseconds = -1
@@ -46,7 +52,7 @@ class SlowestRequest(SpanProcessor):
         spans.append(span)
         if span.kind is SpanKind.SERVER:
             del self._open[_identity(span).trace_id]
-            if _nanoseconds(span) > self._nanoseconds:
+            if span.name == self._request and _nanoseconds(span) > self._nanoseconds:
                 self._spans, self._nanoseconds = spans, _nanoseconds(span)
         elif len(self._open) > _MOST_OPEN:
             # Traces without a request: jobs.
@@ -73,10 +79,15 @@ class SlowestRequest(SpanProcessor):
 
 
 @contextmanager
-def traces() -> Generator[SlowestRequest]:
-    """Trace requests during the block; spans also go to the OTLP endpoint that the environment names, if any."""
+def traces(request: str) -> Generator[SlowestRequest]:
+    """Trace requests during the block. Spans also go to the OTLP endpoint that the environment names, if any.
+
+    Args:
+        request: the method and the route of the requests whose slowest one is kept.
+
+    """
     provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
-    slowest = SlowestRequest()
+    slowest = SlowestRequest(request)
     provider.add_span_processor(slowest)
     if any(os.environ.get(name) for name in _ENDPOINTS):
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

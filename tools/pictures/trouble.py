@@ -75,9 +75,10 @@ async def happen(port: int, seconds: float) -> Seen:
     """
     with bind(HOST, port) as listener, postgres() as database_url:
         async with shop_database(database_url) as connection:
-            shop = Shop(connection, PaymentProvider())
+            # A pool that is just large enough: the picture is of a queue, not of a collapse.
+            shop = Shop(connection, PaymentProvider(latency=0.09))
             observers = [prometheus_observer(), opentelemetry_observer()]
-            with traces():
+            with traces(PAY_EARLY):
                 requests = _Requests()
                 provider = trace.get_tracer_provider()
                 assert isinstance(provider, TracerProvider)  # noqa: S101 - `traces` has set it
