@@ -22,6 +22,8 @@ from .metrics import Metrics
 from .tracer import SessionTracer
 
 _SCOPE = "context_async_sqlalchemy_opentelemetry"
+_SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The version of the semantic conventions whose names the attributes and metrics have."""
 
 
 class OpenTelemetryObserver(Observer):
@@ -39,9 +41,11 @@ class OpenTelemetryObserver(Observer):
         self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
         own_version = version("context-async-sqlalchemy")
-        self._spans = SessionTracer(trace.get_tracer(_SCOPE, own_version, tracer_provider))
+        self._spans = SessionTracer(trace.get_tracer(_SCOPE, own_version, tracer_provider, _SCHEMA_URL))
         self.hears_of_kept_only = meter_provider is None
-        self._metrics = None if meter_provider is None else Metrics(meter_provider.get_meter(_SCOPE, own_version))
+        self._metrics = (
+            None if meter_provider is None else Metrics(meter_provider.get_meter(_SCOPE, own_version, _SCHEMA_URL))
+        )
 
     def pool_observed(self, pool: ObservedPool) -> None:
         """Report the state of the pool from now on."""

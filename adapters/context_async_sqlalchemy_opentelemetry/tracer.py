@@ -3,7 +3,7 @@
 Spans are built from the context's record when the context has ended. They have the true times, and a request does no
 work for them before.
 
-    the request's span, or none
+    the request's span, or none; in a job without a span, that of the job's first session
     └── db.session {pool}                    one for each pool that the context used
         ├── db.connection.acquire {pool}     if the checkout waited, opened a connection, or failed
         └── db.transaction {pool}            unless one quick transaction is all that the session did
@@ -11,10 +11,11 @@ work for them before.
 
 import math
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Span, SpanContext, Tracer
 
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, FailedCheckout, ObservedPool
 
@@ -22,6 +23,9 @@ from .session_span import SessionSpan, Totals
 
 _LOOK_FOR_SDK_EVERY = 1_000_000_000
 """Nanoseconds."""
+
+_SQLALCHEMY_INSTRUMENTOR = "opentelemetry.instrumentation.sqlalchemy"
+"""The scope of spans that OpenTelemetry's instrumentation of SQLAlchemy makes, each checkout included."""
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class SessionTracer:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
+        self._first_of_jobs: WeakKeyDictionary[object, SpanContext] = WeakKeyDictionary()
         # The application may set the global provider later. Until then no exporter would get the spans.
         self._may_be_without_sdk = isinstance(tracer, trace.ProxyTracer)
         self.without_sdk_until: float = -math.inf
@@ -72,19 +77,31 @@ class SessionTracer:
             if self._may_be_without_sdk:
                 self.without_sdk_until = context.began_at + _LOOK_FOR_SDK_EVERY
                 return
-        span = trace.get_current_span()
-        is_session = not span.is_recording()
+        current = trace.get_current_span()
+        span = _outside_of_checkout(current)
+        parent = span.get_span_context()
+        # A span that was passed over is recorded, and so is its parent.
+        is_session = not parent.is_valid if span is not current else not span.is_recording()
         if is_session:
-            parent = span.get_span_context()
             if parent.is_valid and not parent.trace_flags.sampled:
                 return
             # There is no recording span in a job, and in a part of a sampled trace whose span has ended or belongs to
             # another process. The sampler decides by a span that is started now.
-            span = self._tracer.start_span("db.session", start_time=context.began_at + context.epoch_offset)
+            span = self._start_session(context, span)
             if not span.is_recording():
                 return
         context.keeps_history = True
         context.notes[self] = _Trace(span, is_session)
+
+    def _start_session(self, context: ContextRecord, current: Span) -> Span:
+        """Start a session's span that has no recording parent: the first one of a job is the parent of the others."""
+        job = None if current.get_span_context().is_valid else context.outermost
+        first = self._first_of_jobs.get(job) if job is not None else None
+        parent = trace.set_span_in_context(current if first is None else trace.NonRecordingSpan(first))
+        span = self._tracer.start_span("db.session", parent, start_time=context.began_at + context.epoch_offset)
+        if job is not None and first is None:
+            self._first_of_jobs[job] = span.get_span_context()
+        return span
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Add a failed checkout to the totals of its context."""
@@ -121,6 +138,15 @@ class SessionTracer:
             sessions[0].complete(traced.span)
         else:
             traced.span.end(context.ended_at + context.epoch_offset)
+
+
+def _outside_of_checkout(span: Span) -> Span:
+    """Return the current span, or the parent of one by which SQLAlchemyInstrumentor traces this checkout."""
+    # Only spans of the SDK tell their scope and their parent.
+    if getattr(getattr(span, "instrumentation_scope", None), "name", None) != _SQLALCHEMY_INSTRUMENTOR:
+        return span
+    parent: SpanContext | None = getattr(span, "parent", None)
+    return trace.INVALID_SPAN if parent is None else trace.NonRecordingSpan(parent)
 
 
 def _within_request(at_begin: Span) -> Context:

@@ -67,6 +67,7 @@ class Context:
     """
 
     __slots__ = (
+        "__weakref__",
         "_closed",
         "_finisher",
         "has_committed",

@@ -98,6 +98,16 @@ class OpenContextRecord(ContextRecord):
                 self._route = route
         return route
 
+    @property
+    def outermost(self) -> object:
+        """The outermost of the open contexts that this one was opened in."""
+        outermost = self.context
+        if outermost is None:
+            return self
+        while outermost.parent is not None:
+            outermost = outermost.parent
+        return outermost
+
     def checkout_began(self, pool: ObservedPool, taken_at: int) -> None:
         """End the early release of a pool, if there is one: the context has checked out a connection again."""
         early = self.early or []

@@ -220,6 +220,7 @@ class ContextRecord:
     """
 
     __slots__ = (
+        "__weakref__",
         "_epoch_offset",
         "_history",
         "_notes",
@@ -248,6 +249,14 @@ class ContextRecord:
     def route(self) -> str:
         """The method and the route's template of the request, or ``NO_ROUTE`` or ``UNMATCHED_ROUTE``."""
         return UNMATCHED_ROUTE if self._route is None else self._route
+
+    @property
+    def outermost(self) -> object:
+        """What identifies the outermost of the open contexts that this one was opened in; for a job, the job.
+
+        It is the same object for all contexts within one job or request, and may be referred to weakly.
+        """
+        return self
 
     @property
     def epoch_offset(self) -> int:

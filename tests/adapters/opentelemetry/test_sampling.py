@@ -66,6 +66,14 @@ def test_below_a_request_that_is_not_sampled_nothing_is_kept_or_built(sampler: S
     assert (record.keeps_history, record.notes, ours.names()) == (False, {}, [])
 
 
+def test_the_conventions_that_the_names_are_of_are_told(traces: Traces, observer: OpenTelemetryObserver) -> None:
+    record = context()
+    tell_all(observer, record, checkout(record, Pool(), 1.0, 1.0, 2.0))
+    scope = traces.one("db.session main").instrumentation_scope
+    assert scope is not None
+    assert scope.schema_url == "https://opentelemetry.io/schemas/1.44.0"
+
+
 def test_a_job_that_the_sampler_refuses_keeps_nothing() -> None:
     traces = Traces(DEFAULT_OFF)
     observer, record = OpenTelemetryObserver(tracer_provider=traces.provider), context()

@@ -1,0 +1,71 @@
+"""A job without a span around it: all contexts within it are one trace."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from context_async_sqlalchemy import DBConnect, db_context, run_in_new_ctx
+from context_async_sqlalchemy.adapter_kit import Lifecycle
+from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
+from tests.conformance.statements import run
+from tests.support.connections import connect_to
+from tests.support.database import Database
+
+from .traces import Traces, is_child
+
+SESSION = "db.session main"
+
+
+@pytest.fixture
+async def traced(database: Database, observer: OpenTelemetryObserver) -> AsyncGenerator[DBConnect]:
+    connection = connect_to(database.url, pool_size=3)
+    lifecycle = Lifecycle([connection], observers=[observer])
+    yield connection
+    await lifecycle.shut_down()
+
+
+def _trace_ids(traces: Traces) -> list[int]:
+    return [span.context.trace_id for span in traces.all(SESSION) if span.context is not None]
+
+
+async def test_contexts_within_a_job_are_below_its_first_session(traces: Traces, traced: DBConnect) -> None:
+    async def part() -> None:
+        await run(traced, "SELECT 2")
+        await run_in_new_ctx(run, traced, "SELECT 3")
+
+    async with db_context():
+        await run(traced, "SELECT 1")
+        await run_in_new_ctx(part)
+        await run_in_new_ctx(part)
+    *within, job = traces.all(SESSION)
+    assert job.parent is None
+    assert len(within) == 4
+    assert all(is_child(session, job) for session in within)
+
+
+async def test_a_job_that_uses_no_session_itself_is_one_trace_too(traces: Traces, traced: DBConnect) -> None:
+    async with db_context():
+        await asyncio.gather(*(run_in_new_ctx(run, traced, "SELECT 1") for _ in range(3)))
+        await run(traced, "SELECT 2")
+    assert len(traces.all(SESSION)) == 4
+    assert len(set(_trace_ids(traces))) == 1
+
+
+async def test_two_jobs_are_two_traces(traces: Traces, traced: DBConnect) -> None:
+    for _ in range(2):
+        async with db_context():
+            await run_in_new_ctx(run, traced, "SELECT 1")
+    assert len(set(_trace_ids(traces))) == 2
+
+
+async def test_a_job_that_the_sampler_refuses_is_refused_with_all_its_contexts(database: Database) -> None:
+    traces = Traces(ParentBased(TraceIdRatioBased(0.0)))
+    connection = connect_to(database.url)
+    lifecycle = Lifecycle([connection], observers=[OpenTelemetryObserver(traces.provider)])
+    async with db_context():
+        await run(connection, "SELECT 1")
+        await run_in_new_ctx(run, connection, "SELECT 1")
+    assert traces.names() == []
+    await lifecycle.shut_down()
