@@ -255,6 +255,10 @@ async def test_objects_of_the_test_are_flushed_for_a_request_and_refreshed_after
             note.body = note.body.upper()
         return len(notes)
 
+    async def write_anew() -> None:
+        session = await db_session(connection)
+        await session.execute(text("UPDATE notes SET body = 'anew'"))
+
     async with rolled_back(connection) as session:
         session.add(note := Note(body="by the test"))
         assert await run_in_new_ctx(shout) == 0
@@ -263,6 +267,9 @@ async def test_objects_of_the_test_are_flushed_for_a_request_and_refreshed_after
         assert note.body == "by the test"
         await session.refresh(note)
         assert note.body == "BY THE TEST"
+        await run_in_new_ctx(write_anew)
+        assert (await session.get_one(Note, note.id)).body == "BY THE TEST"
+        assert (await session.get_one(Note, note.id, populate_existing=True)).body == "anew"
 
 
 async def test_a_flush_at_the_end_of_a_context_waits_for_its_turn_and_then_says_so(

@@ -137,6 +137,16 @@ def test_the_extras_exist() -> None:
         assert f"`{extra}`" in README
 
 
+def test_an_extra_asks_for_the_oldest_version_that_is_tested() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (oldest,) = re.findall(r"^OLDEST := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for pin in oldest.split():
+        name, _, version = pin.partition("==")
+        if name != "sqlalchemy":
+            (floor,) = re.findall(rf"^{name}>=([\d.]+)$", "\n".join(extras[name]), re.MULTILINE)
+            assert f"{version}.".startswith(f"{floor}."), pin
+
+
 def test_every_page_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / link.partition("#")[0]).resolve() for link in _LINK.findall(index.read_text())}
