@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 # The function is looked up at the call, because an instrumentation of OpenTelemetry may replace it after our import.
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from ._redaction import url_of, without_login
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -21,10 +23,11 @@ def by_url(url: str | URL, engine_options: dict[str, Any]) -> tuple[EngineCreato
     """Return a function that makes an engine for a URL and any host, and the host of the URL.
 
     Raises:
+        sqlalchemy.exc.ArgumentError: the URL cannot be parsed.
         ValueError: the driver of the URL is not an async driver.
 
     """
-    parsed = make_url(url)
+    parsed = url_of(url)
     dialect = parsed.get_dialect()
     if not dialect.get_async_dialect_cls(parsed).is_async:
         raise ValueError(
@@ -68,8 +71,8 @@ def by_function(
     if not parameters:
         if host is not None:
             raise ValueError(
-                f"engine_creator takes no host, but host={host!r} is given: leave host= out, or let the function take "
-                "the host as its parameter"
+                f"engine_creator takes no host, but host={without_login(host)!r} is given: leave host= out, or let the "
+                "function take the host as its parameter"
             )
         return _of_own_host(make, "an engine_creator that takes a host"), _OWN_HOST
     default: object = parameters[0].default
@@ -114,7 +117,9 @@ def _with_host(url: URL, address: str) -> URL:
 def _of_own_host(make: Callable[[], AsyncEngine], needed: str) -> EngineCreatorFunc:
     def make_engine(host: str) -> AsyncEngine:
         if host != _OWN_HOST:
-            raise ValueError(f"this DBConnect has no other host than its engine's, got {host!r}: use {needed}")
+            raise ValueError(
+                f"this DBConnect has no other host than its engine's, got {without_login(host)!r}: use {needed}"
+            )
         return make()
 
     return make_engine

@@ -24,6 +24,7 @@ from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
 from ._observing.probe import Probe
 from ._pool_queue import hand_places_on
+from ._redaction import without_login
 from ._shedding.limits import MaxWait, require_valid
 from ._shedding.queue import limit_waits
 
@@ -109,6 +110,7 @@ class DBConnect:
             engine_options: passed to ``sqlalchemy.ext.asyncio.create_async_engine``.
 
         Raises:
+            sqlalchemy.exc.ArgumentError: the URL cannot be parsed.
             ValueError: the driver of the URL is not an async driver, or a limit is not valid.
 
         """
@@ -161,7 +163,8 @@ class DBConnect:
         )
 
     def __repr__(self) -> str:
-        return f"<DBConnect {self.name!r} host={self.host!r}>"
+        host = None if self.host is None else without_login(self.host)
+        return f"<DBConnect {self.name!r} host={host!r}>"
 
     @property
     def name(self) -> str:
@@ -169,7 +172,7 @@ class DBConnect:
         if self._name is not None:
             return self._name
         if self._engine is None:
-            return self.host or "unnamed"
+            return without_login(self.host or "unnamed")
         url = self._engine.url
         return f"{address_of(url)}/{url.database}" if url.host else str(url.database)
 

@@ -11,6 +11,7 @@ from context_async_sqlalchemy.adapter_kit import (
     Lifecycle,
     LifecycleOptions,
     called_twice,
+    kind_of,
     position_inside_tracing,
 )
 
@@ -70,7 +71,7 @@ def setup_db(
 
 def _require_changeable(app: object) -> None:
     if not isinstance(app, web.Application):
-        raise TypeError(f"setup_db takes an aiohttp web.Application, got {app!r}")
+        raise TypeError(f"setup_db takes an aiohttp web.Application, got {kind_of(app)}")
     if app.frozen:
         raise RuntimeError("setup_db was called after the application had started: call it before web.run_app(app)")
     if app.pre_frozen:

@@ -13,6 +13,7 @@ from context_async_sqlalchemy.adapter_kit import (
     LifecycleOptions,
     Scrape,
     called_twice,
+    kind_of,
     path_taken,
     route_name,
 )
@@ -161,6 +162,6 @@ def _require_free(app: "App[Any, Any]", path: str) -> None:
 def _require_falcon_on_asgi(app: object) -> None:
     if not isinstance(app, App):
         raise TypeError(
-            f"setup_db takes a falcon.asgi.App, got {app!r}: a falcon.App is a WSGI application, and the sessions here "
-            "are asynchronous"
+            f"setup_db takes a falcon.asgi.App, got {kind_of(app)}: a falcon.App is a WSGI application, and the "
+            "sessions here are asynchronous"
         )

@@ -13,6 +13,7 @@ from context_async_sqlalchemy.adapter_kit import (
     LifecycleOptions,
     Scrape,
     called_twice,
+    kind_of,
     path_taken,
 )
 
@@ -81,4 +82,4 @@ def _serve_metrics(app: Litestar, scrape: Scrape) -> None:
 
 def _require_litestar(app: object) -> None:
     if not isinstance(app, Litestar):
-        raise TypeError(f"setup_db takes a Litestar application, got {app!r}")
+        raise TypeError(f"setup_db takes a Litestar application, got {kind_of(app)}")

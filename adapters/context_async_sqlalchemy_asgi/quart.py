@@ -13,6 +13,7 @@ from context_async_sqlalchemy.adapter_kit import (
     LifecycleOptions,
     Scrape,
     called_twice,
+    kind_of,
     path_taken,
     route_name,
 )
@@ -115,6 +116,6 @@ def _route_of(scope: Scope) -> str:
 
 def _require_changeable(app: object) -> None:
     if not isinstance(app, Quart):
-        raise TypeError(f"setup_db takes a Quart application, got {app!r}")
+        raise TypeError(f"setup_db takes a Quart application, got {kind_of(app)}")
     if _EXTENSION in app.extensions:
         raise called_twice()

@@ -14,6 +14,7 @@ from context_async_sqlalchemy.adapter_kit import (
     LifecycleOptions,
     called_twice,
     find_contexts_by,
+    kind_of,
 )
 
 from .metrics import serve_metrics
@@ -95,7 +96,7 @@ def setup_db(
 
 def _require_sanic(candidate: object) -> None:
     if not isinstance(candidate, Sanic):
-        raise TypeError(f"setup_db takes a Sanic application, got {candidate!r}")
+        raise TypeError(f"setup_db takes a Sanic application, got {kind_of(candidate)}")
 
 
 def _require_changeable(app: Sanic[Any, Any]) -> None:

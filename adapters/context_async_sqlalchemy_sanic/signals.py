@@ -17,6 +17,7 @@ from context_async_sqlalchemy.adapter_kit import (
     finish_by_status,
     make_current,
     release_by_status,
+    without_statements,
 )
 
 from .request_context import RequestContexts
@@ -94,10 +95,13 @@ class RequestSignals:
             return
         try:
             await finish_by_status(context, response.status)
-        except Exception:
+        except Exception as error:
             if not headers_are_out(request) or not cut_connection(request):
                 raise
-            logger.exception("a commit at the end of a stream failed: its connection to the client is cut")
+            logger.error(  # noqa: TRY400 - its exc_info would have SQL and bound values
+                "a commit at the end of a stream failed: its connection to the client is cut",
+                exc_info=without_statements(error),
+            )
 
     async def finish_websocket(self, request: AnyRequest, **_: Any) -> None:
         """Commit when a websocket handler has returned; otherwise the end of its task rolls back."""

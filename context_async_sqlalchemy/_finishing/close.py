@@ -14,6 +14,7 @@ from context_async_sqlalchemy._context.context_session import (
     held_connections,
     sync_session_of,
 )
+from context_async_sqlalchemy._redaction import without_statements
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -110,8 +111,8 @@ def close_if_idle(session: AsyncSession) -> bool:
         return False
     try:
         sync_session.close()
-    except Exception:
-        logger.warning("a session's own close() has raised; it is called once more", exc_info=True)
+    except Exception as error:
+        logger.warning("a session's own close() has raised; it is called once more", exc_info=without_statements(error))
         return False
     return True
 
@@ -135,8 +136,12 @@ async def _invalidate(context: Context, entry: Entry, held: Held, error: BaseExc
             await _attempt(database, session, connection)
     try:
         await session.invalidate()
-    except Exception:
-        logger.warning("the session of %r did not close after its invalidation", database.name, exc_info=True)
+    except Exception as failure:
+        logger.warning(
+            "the session of %r did not close after its invalidation",
+            database.name,
+            exc_info=without_statements(failure),
+        )
 
 
 def _explanation(error: BaseException, context: Context) -> str:
@@ -157,5 +162,5 @@ def _explanation(error: BaseException, context: Context) -> str:
 async def _attempt(database: Database, session: AsyncSession, connection: Connection) -> None:
     try:
         await session.run_sync(lambda _: connection.invalidate())
-    except Exception:
-        logger.warning("a connection of %r could not be invalidated", database.name, exc_info=True)
+    except Exception as error:
+        logger.warning("a connection of %r could not be invalidated", database.name, exc_info=without_statements(error))

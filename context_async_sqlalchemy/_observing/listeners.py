@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVarTuple
 
+from context_async_sqlalchemy._redaction import kind_of, without_statements
 from context_async_sqlalchemy.observer import Observer
 
 logger = logging.getLogger("context_async_sqlalchemy")
@@ -101,8 +102,8 @@ def log_failure(method: Callable[..., None], error: Exception) -> None:
     with contextlib.suppress(TypeError):
         weakref.finalize(observer, _failed.discard, key)
     logger.error(
-        "the observer %r failed in %s; this is said once, it is told further on, and the application goes on",
-        observer,
+        "the observer %s failed in %s; this is said once, it is told further on, and the application goes on",
+        kind_of(observer),
         name,
-        exc_info=error,
+        exc_info=without_statements(error),
     )

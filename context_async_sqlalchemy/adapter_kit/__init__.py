@@ -16,6 +16,7 @@ from context_async_sqlalchemy._context.current import (
 )
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback, Rules
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
+from context_async_sqlalchemy._redaction import kind_of, without_statements
 
 from .lifecycle import Lifecycle, LifecycleOptions
 from .routes import route_name
@@ -39,6 +40,7 @@ __all__ = [
     "find_contexts_by",
     "finish",
     "finish_by_status",
+    "kind_of",
     "leave_context",
     "make_current",
     "open_context",
@@ -47,4 +49,5 @@ __all__ = [
     "release_by_status",
     "route_name",
     "stand_ins",
+    "without_statements",
 ]

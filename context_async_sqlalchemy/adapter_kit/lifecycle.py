@@ -16,6 +16,7 @@ from context_async_sqlalchemy._context.rules import (
 )
 from context_async_sqlalchemy._observing.listeners import Listeners, Observation, notify
 from context_async_sqlalchemy._plugins import installed_observers
+from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.observer import Observer
 
@@ -180,7 +181,7 @@ def _checked(connections: Iterable[object]) -> tuple[DBConnect, ...]:
 def _connection(candidate: object) -> DBConnect:
     if not isinstance(candidate, DBConnect):
         raise TypeError(
-            f"setup_db takes DBConnect objects, got {candidate!r}: wrap an engine's URL by "
+            f"setup_db takes DBConnect objects, got {kind_of(candidate)}: wrap an engine's URL by "
             "DBConnect.from_url(url), or factories by DBConnect(engine_creator, session_maker_creator, host)"
         )
     return candidate
@@ -198,7 +199,7 @@ def _checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
         if not isinstance(candidate, Observer):
             raise TypeError(
                 f"setup_db(observers=...) takes instances of context_async_sqlalchemy.observer.Observer, got "
-                f"{candidate!r}: derive a class from it, and pass an instance"
+                f"{kind_of(candidate)}: derive a class from it, and pass an instance"
             )
         checked.append(candidate)
     return tuple(checked)

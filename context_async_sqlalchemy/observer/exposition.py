@@ -36,8 +36,9 @@ def exposition_of(observers: Iterable[Observer]) -> Exposition | None:
     """
     expositions = [observer for observer in observers if isinstance(observer, Exposition)]
     if len(expositions) > 1:
+        shown = ", ".join(type(exposition).__qualname__ for exposition in expositions)
         raise ValueError(
-            f"several observers can be scraped, but there is one metrics_path: {expositions!r}. Give setup_db "
+            f"several observers can be scraped, but there is one metrics_path: {shown}. Give setup_db "
             "metrics_path=None and serve their expose() yourself"
         )
     return expositions[0] if expositions else None

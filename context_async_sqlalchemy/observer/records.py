@@ -3,6 +3,8 @@
 All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns`. Names that end in ``_seconds`` are
 durations in seconds. The library fills a record while its subject is in progress. The record is complete when the
 method for its end gets it.
+
+The ``repr`` of a record has no error, because the text of an error may quote SQL and values.
 """
 
 from dataclasses import dataclass, field
@@ -112,7 +114,7 @@ class Transaction:
     busy: int = 0
     """Nanoseconds spent in the driver, COMMIT or ROLLBACK included."""
     outcome: TransactionOutcome = "lost"
-    error: BaseException | None = None
+    error: BaseException | None = field(default=None, repr=False)
 
     @property
     def seconds(self) -> float:
@@ -137,7 +139,7 @@ class Checkout:
     released_by: ReleaseCause = "end"
     is_early: bool = False
     """Whether the connection was returned, and not lost, while its context was open."""
-    error: BaseException | None = None
+    error: BaseException | None = field(default=None, repr=False)
     """The last error of a statement, a COMMIT or a ROLLBACK on the connection."""
 
     @property
@@ -173,7 +175,7 @@ class FailedCheckout:
     asked_at: int
     ended_at: int
     failure: WaitFailure
-    error: BaseException | None
+    error: BaseException | None = field(repr=False)
     """None once the context has ended."""
 
     @property
@@ -329,7 +331,7 @@ class FailedAttempt:
     """``40001`` for a serialization failure, ``40P01`` for a deadlock."""
     attempt: int
     """The number of the attempt that has failed, from 1."""
-    error: BaseException
+    error: BaseException = field(repr=False)
 
     @property
     def route(self) -> str:

@@ -34,7 +34,7 @@ def test_a_subclass_of_a_known_application_is_known(db: DBConnect) -> None:
     [
         ("twice", ValueError, "given twice"),
         ("bare", TypeError, r"takes a list of connections: setup_db\(app, \[connection\]\)"),
-        ("wrong", TypeError, r"DBConnect objects, got 'postgresql://host'.*DBConnect\.from_url"),
+        ("wrong", TypeError, r"DBConnect objects, got a str.*DBConnect\.from_url"),
     ],
 )
 def test_connections_are_checked(db: DBConnect, connections: str, error: type[Exception], message: str) -> None:

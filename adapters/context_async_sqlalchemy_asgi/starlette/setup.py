@@ -11,6 +11,7 @@ from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
     Lifecycle,
     LifecycleOptions,
+    kind_of,
     position_inside_tracing,
 )
 from context_async_sqlalchemy_asgi.middleware import DBContextMiddleware
@@ -62,7 +63,7 @@ def setup_db(
 
 def _require_changeable(app: object) -> None:
     if not isinstance(app, Starlette):
-        raise TypeError(f"setup_db takes a Starlette or FastAPI application, got {app!r}")
+        raise TypeError(f"setup_db takes a Starlette or FastAPI application, got {kind_of(app)}")
     if app.middleware_stack is not None:
         raise RuntimeError(
             "setup_db was called after the application had started, when Starlette takes no middleware any more: "
