@@ -11,6 +11,7 @@ from tests.docs.transcripts import ROOT, Reader
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
+@pytest.mark.timeout(240)  # A page starts six or seven processes, which is slow on a busy machine.
 @pytest.mark.parametrize(("page", "port"), [("aiohttp", "8080"), ("sanic", "8000"), ("fastapi", "8000")])
 def test_a_tutorial_works_as_it_is_written(page: str, port: str, tmp_path: Path) -> None:
     text = (ROOT / f"docs/start/{page}.md").read_text()
