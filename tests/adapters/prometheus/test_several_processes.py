@@ -40,6 +40,8 @@ SERVERS = {
 USED = 'db_client_connection_count{db_client_connection_pool_name="main",db_client_connection_state="used"}'
 ROUTES = {"gunicorn": "GET /work/{what}", "uvicorn": "GET /work/{what}", "sanic": "GET /work/<what:str>"}
 MAX = 'db_client_connection_max{db_client_connection_pool_name="main"}'
+SHARE = 'db_session_pool_utilization_ratio{db_client_connection_pool_name="main"}'
+USED_PEAK = 'db_session_pool_used_peak{db_client_connection_pool_name="main"}'
 STATEMENTS = 'db_session_statements_total{{db_client_connection_pool_name="main",route="{}"}}'
 
 Worker = aiohttp.ClientSession
@@ -118,6 +120,8 @@ async def test_whichever_worker_is_scraped_answers_for_all(server: str, database
         await until_async(is_seen_from_outside, "one worker answers for the other, which is not scraped")
         seen = await _scrape(one)
         assert await _scrape(other) == seen
+        # Of the worker that has more of its connections in use. The request that took the four had one for itself.
+        assert (seen[SHARE], seen[USED_PEAK]) == (4 / POOL_SIZE, 4 + 1)
         assert seen[statements] == before[statements] + 2
 
         # A worker that is killed takes its connections along; what it did has been done.
@@ -127,4 +131,6 @@ async def test_whichever_worker_is_scraped_answers_for_all(server: str, database
             return (await _scrape(one))[USED] == 3
 
         await until_async(uses_connections_alone, f"only {one_id} uses connections")
-        assert (await _scrape(one))[statements] == seen[statements]
+        alone = await _scrape(one)
+        assert alone[statements] == seen[statements]
+        assert (alone[SHARE], alone[USED_PEAK]) == (3 / POOL_SIZE, 3 + 1)
