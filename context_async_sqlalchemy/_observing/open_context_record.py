@@ -100,11 +100,12 @@ class OpenContextRecord(ContextRecord):
 
     @property
     def outermost(self) -> object:
-        """The outermost of the open contexts that this one was opened in."""
+        """The outermost of the open contexts that this one was opened in, without a request that is being answered."""
         outermost = self.context
         if outermost is None:
             return self
-        while outermost.parent is not None:
+        # A websocket is open for as long as its client likes, so each of its messages is a unit of work.
+        while outermost.parent is not None and not outermost.parent.response_has_begun:
             outermost = outermost.parent
         return outermost
 

@@ -256,7 +256,8 @@ class ContextRecord:
     def outermost(self) -> object:
         """What identifies the outermost of the open contexts that this one was opened in; for a job, the job.
 
-        It is the same object for all contexts within one job or request, and may be referred to weakly.
+        It is the same object for all contexts within one job or one request, and may be referred to weakly. Contexts
+        that are opened once the response has begun, as for each message of a websocket, have one of their own.
         """
         return self
 

@@ -1,12 +1,15 @@
 """A job without a span around it: all contexts within it are one trace."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-from context_async_sqlalchemy import DBConnect, db_context, run_in_new_ctx
+from context_async_sqlalchemy import DBConnect, db_context, run_in_new_ctx, setup_db
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 from tests.conformance.statements import run
@@ -58,6 +61,36 @@ async def test_two_jobs_are_two_traces(traces: Traces, traced: DBConnect) -> Non
         async with db_context():
             await run_in_new_ctx(run, traced, "SELECT 1")
     assert len(set(_trace_ids(traces))) == 2
+
+
+async def test_each_message_of_a_websocket_is_a_trace(
+    traces: Traces, database: Database, observer: OpenTelemetryObserver
+) -> None:
+    connection = connect_to(database.url)
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        await run(connection, "SELECT 1")
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        async for _message in websocket:
+            async with db_context():
+                await run(connection, "SELECT 2")
+                await run_in_new_ctx(run, connection, "SELECT 3")
+            await websocket.send_str("done")
+        return websocket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    setup_db(app, [connection], observers=[observer])
+    async with TestServer(app) as server, TestClient(server) as client:
+        websocket = await client.ws_connect("/")
+        for _ in range(2):
+            await websocket.send_str("message")
+            await websocket.receive()
+        await websocket.close()
+    within, first, *_ = traces.all(SESSION)
+    assert is_child(within, first)
+    assert sorted(Counter(_trace_ids(traces)).values()) == [1, 2, 2]
 
 
 async def test_a_job_that_the_sampler_refuses_is_refused_with_all_its_contexts(database: Database) -> None:
