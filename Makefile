@@ -98,14 +98,14 @@ $(VENV)/.pictures: $(VENV)/.installed tools/pictures/requirements.lock tools/pic
 
 $(VENV)-oldest/.installed: $(VENV)/.installed
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python --require-hashes --requirement requirements.lock
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps $(OLDEST)
 	touch $@
 
 $(VENV)-newest/.installed: $(VENV)/.installed
 	"$$(.ci/newest-python)" -m venv $(VENV)-newest
-	$(VENV)-newest/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(VENV)-newest/bin/python --require-hashes --requirement requirements.lock
 	$(VENV)-newest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
