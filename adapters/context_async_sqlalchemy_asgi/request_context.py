@@ -120,8 +120,9 @@ class WebSocketContext(RequestContext):
             case "websocket.close":
                 if self.failure is not None:
                     # Most frameworks close a websocket whose handler has raised, and servers make a 403 of that. The
-                    # middleware raises the failure instead, and servers make a 500 of it.
-                    return _nothing()
+                    # middleware raises the failure, and servers make a 500 of it. It is raised here too, because
+                    # Quart (0.23) goes on reading messages after it has closed the websocket.
+                    raise self.failure
                 self.status = _FORBIDDEN
             case "websocket.http.response.start":
                 self.status = message["status"]
@@ -129,7 +130,3 @@ class WebSocketContext(RequestContext):
                 return self._send(message)
         self.is_complete = True
         return self._begin(message)
-
-
-async def _nothing() -> None:
-    """Do nothing, in the place of ``send``."""
