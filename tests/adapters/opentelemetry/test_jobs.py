@@ -82,7 +82,8 @@ async def test_each_message_of_a_websocket_is_a_trace(
     app = web.Application()
     app.router.add_get("/", handle)
     setup_db(app, [connection], observers=[observer])
-    async with TestServer(app) as server, TestClient(server) as client:
+    client: TestClient[web.Request, web.Application]
+    async with TestClient(TestServer(app)) as client:
         websocket = await client.ws_connect("/")
         for _ in range(2):
             await websocket.send_str("message")
