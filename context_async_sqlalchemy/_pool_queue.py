@@ -20,7 +20,8 @@ A *place is free* if a record is idle, or if the counter is below its limit. **W
    record, and before it runs, it returns the record to the pool. That return is a case of 2 or 3.
 
 A record without a connection is nothing new to SQLAlchemy, which keeps the place of an invalidated connection so. Its
-checkout makes the connection. If that fails, the checkout returns the record to the pool, which is 2 again.
+checkout makes the connection. If that fails, the checkout returns the record to the pool, which is 2 again. SQLAlchemy
+forgets that in one case, which :func:`_return_left_over` mends.
 
 The tasks get records in the order in which they began to wait. In SQLAlchemy's queue, a task that asks at the right
 moment overtakes a task that was woken and has not run yet.
@@ -29,11 +30,12 @@ moment overtakes a task that was woken and has not run yet.
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from types import TracebackType
 from typing import Any, Literal
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
-from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty, Full, QueueCommon
 
@@ -190,6 +192,14 @@ class HandOnPool(AsyncAdaptedQueuePool):
         self._pool = self.queue = queue
         self.queue.pool = self
 
+    def connect(self) -> PoolProxiedConnection:
+        """Check a connection out."""
+        try:
+            return super().connect()
+        except BaseException as error:
+            _return_left_over(error.__traceback__)
+            raise
+
     def take_back(self, record: ConnectionPoolEntry) -> None:
         """Take a record back that was given to a task, and that the task has not used."""
         self._do_return_conn(record)
@@ -209,6 +219,20 @@ class HandOnPool(AsyncAdaptedQueuePool):
         if self.queue.may_be_waited_for() and self.queue.hand_on(_ConnectionRecord(self, connect=False)):
             return True
         return super()._dec_overflow()
+
+
+def _return_left_over(traceback: TracebackType | None) -> None:
+    """Return a connection that a failed checkout has left to the garbage collector.
+
+    SQLAlchemy 2.0.56 and 2.1.9 do so if a checkout is cancelled while it closes a connection that has failed its
+    pre-ping. Wherever else a checkout fails, SQLAlchemy returns the connection, and deletes the local variable first.
+    """
+    while traceback is not None:
+        fairy = traceback.tb_frame.f_locals.get("fairy")
+        if isinstance(fairy, _ConnectionFairy) and fairy.is_valid:
+            fairy.invalidate()
+            return
+        traceback = traceback.tb_next
 
 
 def hand_places_on(engine: Engine) -> None:

@@ -279,6 +279,36 @@ async def test_whatever_becomes_of_a_connection_the_next_task_gets_its_place(
     await _require_all_places(engine, 1)
 
 
+async def test_a_checkout_cancelled_while_it_closes_a_dead_connection_hands_its_place_on(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await make_engine(pool_pre_ping=True)
+    await select_on(engine)
+    is_closing = asyncio.Event()
+    terminate = engine.dialect.do_terminate
+
+    def is_dead(_connection: Any) -> bool:
+        return False
+
+    def terminate_slowly(connection: Any) -> None:
+        terminate(connection)
+        is_closing.set()
+        await_only(asyncio.sleep(10))
+
+    monkeypatch.setattr(engine.dialect, "do_ping", is_dead)
+    monkeypatch.setattr(engine.dialect, "do_terminate", terminate_slowly)
+    taking = asyncio.create_task(select_on(engine))
+    await is_closing.wait()
+    monkeypatch.undo()
+    (waiting,) = await _line_up(engine, 1)
+    taking.cancel()
+    # The error has the traceback, whose frames have the connection.
+    with pytest.raises(asyncio.CancelledError) as _kept:
+        await taking
+    await waiting
+    await _require_all_places(engine, 1)
+
+
 async def test_a_reconnect_that_fails_hands_its_place_on(make_engine: MakeEngine) -> None:
     engine = await make_engine(pool_recycle=0)
     await select_on(engine)

@@ -10,7 +10,7 @@ from tests.proof.simulation.schedule import Outcome, Token, run, shrink
 
 _BETWEEN_COLLECTIONS = 20
 
-SHARES = {"requests": 5, "tasks": 5, "hosts": 2, "shutdown": 2, "messages": 2, "databases": 2}
+SHARES = {"requests": 5, "tasks": 5, "hosts": 2, "shutdown": 2, "messages": 2, "databases": 2, "waiters": 3}
 """How many of the schedules belong to each scenario."""
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from context_async_sqlalchemy import (
     DBConnect,
@@ -15,6 +15,7 @@ from context_async_sqlalchemy import (
     init_db_session_ctx,
     pop_db_session_from_context,
 )
+from context_async_sqlalchemy._pool_queue import HandOnPool
 from tests.proof.simulation.scenarios.application import Setup
 from tests.proof.simulation.world import World
 
@@ -102,6 +103,27 @@ answer_before_commit = _setup(_answer_before_commit)
 commit_unprotected = _setup(_commit_unprotected)
 forget_cancellation = _setup(_forget_cancellation)
 swallow_errors = _setup(_swallow_errors)
+
+
+class ForgettingPool(HandOnPool):
+    """A pool that tells no waiting task of a place that has become free without a record."""
+
+    def _dec_overflow(self) -> Literal[True]:
+        return AsyncAdaptedQueuePool._dec_overflow(self)
+
+
+class ResettingPool(HandOnPool):
+    """A pool that forgets its places when it is disposed of, as SQLAlchemy's does."""
+
+    def dispose(self) -> None:
+        AsyncAdaptedQueuePool.dispose(self)
+
+
+class DroppingPool(HandOnPool):
+    """A pool that drops a connection which it has given to a task that was cancelled in this moment."""
+
+    def take_back(self, record: ConnectionPoolEntry) -> None:
+        """Forget the record."""
 
 
 class LeakingPool(AsyncAdaptedQueuePool):

@@ -3,13 +3,19 @@
 import gc
 import itertools
 from collections.abc import Generator
+from typing import Any
 
 import pytest
+from sqlalchemy.engine import Engine
 
+from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy._pool_queue import HandOnPool
 from tests.proof.simulation import rivals
 from tests.proof.simulation.choices import Choices
+from tests.proof.simulation.postgres import ModelServer
 from tests.proof.simulation.scenarios.application import Setup, set_up
 from tests.proof.simulation.scenarios.requests import serve
+from tests.proof.simulation.scenarios.waiters import waiters
 from tests.proof.simulation.schedule import Outcome, Scenario, run, shrink
 from tests.proof.simulation.world import World
 
@@ -67,6 +73,42 @@ def test_a_naive_middleware_is_found_out(rival: Setup, rule: str) -> None:
     again = run(scenario, Choices(deviations=plainest.deviations))
     assert rule in {violation.rule for violation in again.violations}
     assert again.digest == plainest.digest
+
+
+def _do_nothing(_engine: Engine) -> None:
+    """Leave SQLAlchemy's pool as it is."""
+
+
+_IN_VAIN = "a task waits while a place is free"
+
+
+def test_sqlalchemys_own_pool_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("context_async_sqlalchemy.connect.hand_places_on", _do_nothing)
+    outcome = _search(waiters, _IN_VAIN)
+    plainest = shrink(waiters, outcome, _IN_VAIN)
+    again = run(waiters, Choices(deviations=plainest.deviations))
+    assert _IN_VAIN in {violation.rule for violation in again.violations}
+
+
+@pytest.mark.parametrize(
+    ("pool", "rule"),
+    [
+        (rivals.ForgettingPool, _IN_VAIN),
+        (rivals.ResettingPool, _IN_VAIN),
+        (rivals.DroppingPool, "a place in the pool is lost"),
+    ],
+    ids=["place without a record", "dispose", "cancelled in the moment of its record"],
+)
+def test_a_pool_that_forgets_a_waiting_task_is_found_out(
+    pool: type[HandOnPool], rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = World.connect
+
+    def connect_with(world: World, server: ModelServer, **options: Any) -> DBConnect:
+        return connect(world, server, poolclass=pool, **options)
+
+    monkeypatch.setattr(World, "connect", connect_with)
+    _search(waiters, rule)
 
 
 def test_a_pool_that_loses_places_is_found_out() -> None:

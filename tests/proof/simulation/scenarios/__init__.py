@@ -6,6 +6,7 @@ from .databases import databases
 from .messages import messages
 from .requests import hosts, requests, shutdown
 from .tasks import tasks
+from .waiters import waiters
 
 SCENARIOS: dict[str, Scenario] = {
     "requests": requests,
@@ -14,6 +15,7 @@ SCENARIOS: dict[str, Scenario] = {
     "shutdown": shutdown,
     "messages": messages,
     "databases": databases,
+    "waiters": waiters,
 }
 
 __all__ = ["SCENARIOS"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tests.proof.simulation.scenarios.application import Application, Setup, set_up
 from tests.proof.simulation.world import World
@@ -15,7 +16,7 @@ async def requests(world: World) -> None:
     await serve(world, set_up)
 
 
-async def serve(world: World, set_up: Setup, **engine_options: object) -> None:
+async def serve(world: World, set_up: Setup, **engine_options: Any) -> None:
     """Send requests to an application that ends its units in a given way, and check what is left."""
     pool_timeout = world.choices.choose((30.0, 30.0, 0.05))
     pool_size = world.choices.choose((1, 2))
