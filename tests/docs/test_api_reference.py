@@ -21,7 +21,9 @@ PUBLISHED = {f"{CORE}.test_utils"}
 # The API of the adapters names these with their own type; see ASGIHTTPDBSessionMiddleware there.
 IN_ADAPTERS = {f"{CORE}.ASGIHTTPDBSessionMiddleware"}
 DOCUMENTED = set(
-    re.findall(r"^\.\. auto(?:function|class|exception|data):: ([\w.]+)$", "".join(p.read_text() for p in PAGES), re.M)
+    re.findall(
+        r"^\.\. auto(?:function|class|exception|data):: ([\w.]+)$", "".join(p.read_text() for p in PAGES), re.MULTILINE
+    )
 )
 
 
