@@ -4,13 +4,19 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.exc import ArgumentError
 
 # The function is looked up at the call, because an instrumentation of OpenTelemetry may replace it after our import.
 from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from ._redaction import url_of, without_login
+# This one stays without instrumentation.
+from sqlalchemy.ext.asyncio.engine import create_async_engine
+from sqlalchemy.orm import sessionmaker
+
+from ._connecting import PasswordSource
+from ._redaction import kind_of, without_login
 
 EngineCreatorFunc = Callable[[str], AsyncEngine]
 SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSession]]
@@ -18,22 +24,35 @@ SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSessio
 _OWN_HOST = "(the engine's own)"
 """Stands for the host where the DBConnect does not choose it."""
 
+# The packages of drivers whose name on PyPI, with its extra, is not the driver's own.
+_PACKAGES = {"psycopg": "psycopg[binary]"}
 
-def by_url(url: str | URL, engine_options: dict[str, Any]) -> tuple[EngineCreatorFunc, str]:
+
+def by_url(
+    url: URL, engine_options: dict[str, Any], password: str | PasswordSource | None
+) -> tuple[EngineCreatorFunc, str]:
     """Return a function that makes an engine for a URL and any host, and the host of the URL.
 
+    Args:
+        url: the URL of the connection.
+        engine_options: the options of the engine.
+        password: the password, or the function that returns it. Only a password itself becomes a part of the URL.
+
     Raises:
-        sqlalchemy.exc.ArgumentError: the URL cannot be parsed.
-        ValueError: the driver of the URL is not an async driver.
+        ImportError: the driver is not installed.
+        TypeError: an option is unknown, or the password has the wrong type.
+        ValueError: the driver is not an async driver or takes no password, or the options have a creator beside the
+            password.
 
     """
-    parsed = url_of(url)
+    parsed = url.set(password=password) if isinstance(password, str) else url
     dialect = parsed.get_dialect()
     if not dialect.get_async_dialect_cls(parsed).is_async:
         raise ValueError(
             f"DBConnect.from_url needs an async driver, and {parsed.drivername!r} is not one: write for example "
             "postgresql+asyncpg://, postgresql+psycopg:// or sqlite+aiosqlite://"
         )
+    _try_options(parsed, engine_options, password)
 
     # A URL without a host (a file, a socket) stays unchanged until `change_host` or `connect` names a host.
     own_host = address_of(parsed) or _OWN_HOST
@@ -100,10 +119,57 @@ def require_async(engine: AsyncEngine) -> AsyncEngine:
     return engine
 
 
+def require_async_maker(maker: object, name: str) -> None:
+    """Raise TypeError unless a session maker is async. A mock passes.
+
+    Args:
+        maker: the session maker.
+        name: the name of the connection.
+
+    """
+    if isinstance(maker, sessionmaker) or not callable(maker):
+        raise TypeError(
+            f"session_maker_creator of connection {name!r} must return an async_sessionmaker, and returned "
+            f"{kind_of(maker)}: make it by sqlalchemy.ext.asyncio.async_sessionmaker(engine), in a function that is not async"
+        )
+
+
 def address_of(url: URL) -> str:
     """Return ``host:port`` or ``host`` of a URL, or an empty string if the URL has no host."""
     host = url.host or ""
     return f"{host}:{url.port}" if url.port else host
+
+
+def _try_options(url: URL, options: dict[str, Any], password: object) -> None:
+    """Make an engine that is not used, so that a mistake is reported where it is made, and not in the first request."""
+    try:
+        dialect = create_async_engine(url, **options).dialect
+    except ImportError as error:
+        package = _PACKAGES.get(url.get_driver_name(), url.get_driver_name())
+        raise ImportError(
+            f"the driver of {url.drivername!r} cannot be imported ({error}): install it, for example by pip install "
+            f"{package!r}",
+            name=error.name,
+        ) from error
+    if password is None:
+        return
+    if not isinstance(password, str) and not callable(password):
+        raise TypeError(
+            "DBConnect.from_url(password=...) takes a str, or a function that returns one, and got "
+            f"{type(password).__name__}"
+        )
+    if "creator" in options or "async_creator" in options:
+        raise ValueError("DBConnect.from_url: password= has no effect beside a creator, which makes the connections")
+    if not _takes_password(dialect, url):
+        raise ValueError(f"DBConnect.from_url: the driver of {url.drivername!r} takes no argument 'password'")
+
+
+def _takes_password(dialect: Dialect, url: URL) -> bool:
+    try:
+        return "password" in dialect.create_connect_args(url.set(password="unknown"))[1]  # noqa: S106 - no secret
+    except ArgumentError:
+        # SQLite has no users.
+        return False
 
 
 def _with_host(url: URL, address: str) -> URL:

@@ -1,5 +1,6 @@
 """``DBConnect``: one database of the application, with a lazily made engine and session maker."""
 
+import logging
 import uuid
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from ._connecting import PasswordSource, prepare_connects
 from ._context.context_session import context_session_maker
 from ._engine_creation import (
     EngineCreatorFunc,
@@ -18,15 +20,18 @@ from ._engine_creation import (
     by_url,
     make_session_maker,
     require_async,
+    require_async_maker,
 )
 from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
 from ._observing.probe import Probe
 from ._pool_queue import hand_places_on
-from ._redaction import without_login
+from ._redaction import url_of, without_login
 from ._shedding.limits import MaxWait, require_valid
 from ._shedding.queue import limit_waits
+
+logger = logging.getLogger("context_async_sqlalchemy")
 
 BeforeCreateSessionHandler = Callable[["DBConnect"], Coroutine[Any, Any, None]]
 
@@ -74,7 +79,12 @@ class DBConnect:
         require_valid(max_wait, max_waiting)
         self.context_key = str(uuid.uuid4())
         self.host = first_host
+        # Whether a `setup_db` has been given this object.
+        self.is_set_up = False
+        self._is_reported = False
         self._name = name
+        self._url: URL | None = None
+        self._password: PasswordSource | None = None
         self._max_wait: MaxWait = max_wait
         self._max_waiting = max_waiting
         self._session_maker_creator = session_maker_creator
@@ -93,6 +103,7 @@ class DBConnect:
         url: str | URL,
         *,
         name: str | None = None,
+        password: str | PasswordSource | None = None,
         before_create_session_handler: BeforeCreateSessionHandler | None = None,
         max_wait: MaxWait = None,
         max_waiting: int | None = None,
@@ -104,6 +115,8 @@ class DBConnect:
             url: a SQLAlchemy URL with an async driver. ``change_host`` replaces the host of the URL (``"host"`` or
                 ``"host:port"``) and keeps the rest.
             name: see the class. The default is the address and the database of the URL.
+            password: replaces the password of the URL. A function, or a coroutine function, is called for each new
+                connection, so that a token may expire. A function must not block, because it runs in the event loop.
             before_create_session_handler: see the class.
             max_wait: see the class.
             max_waiting: see the class.
@@ -111,11 +124,14 @@ class DBConnect:
 
         Raises:
             sqlalchemy.exc.ArgumentError: the URL cannot be parsed.
-            ValueError: the driver of the URL is not an async driver, or a limit is not valid.
+            ValueError: the driver of the URL is not an async driver or takes no ``password``, or a limit is not valid.
+            TypeError: an engine option is unknown, or ``password`` is neither a str nor callable.
+            ImportError: the driver of the URL is not installed.
 
         """
-        make_engine, own_host = by_url(url, engine_options)
-        return cls(
+        parsed = url_of(url)
+        make_engine, own_host = by_url(parsed, engine_options, password)
+        connection = cls(
             make_engine,
             make_session_maker,
             own_host,
@@ -124,6 +140,9 @@ class DBConnect:
             max_wait=max_wait,
             max_waiting=max_waiting,
         )
+        connection._url = parsed
+        connection._password = password if callable(password) else None
+        return connection
 
     @classmethod
     def from_engine(
@@ -171,10 +190,15 @@ class DBConnect:
         """The given name, or else the address and the database of the engine, or else the host."""
         if self._name is not None:
             return self._name
-        if self._engine is None:
+        url = self._url if self._engine is None else self._engine.url
+        if url is None:
             return without_login(self.host or "unnamed")
-        url = self._engine.url
         return f"{address_of(url)}/{url.database}" if url.host else str(url.database)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the name is known before the engine is made."""
+        return self._name is not None or self._url is not None
 
     @property
     def engine(self) -> AsyncEngine | None:
@@ -271,6 +295,17 @@ class DBConnect:
             self._substitute is not None or session.bind is self._engine
         )
 
+    def report_if_not_set_up(self) -> None:
+        """Log, once, that a request uses this connection, and that its application has set up others."""
+        if not self.is_set_up and not self._is_reported:
+            self._is_reported = True
+            logger.warning(
+                "connection %r is used in a request, and was not given to setup_db: it is not observed, and its "
+                "connections to the server stay open when the application stops. Give setup_db all connections: "
+                "setup_db(app, [..., connection])",
+                self.name,
+            )
+
     @contextmanager
     def substitute_session_maker(self, maker: async_sessionmaker[AsyncSession]) -> Generator[None]:
         """Make all sessions by another maker during the block, in every task. This is for tests."""
@@ -291,16 +326,22 @@ class DBConnect:
             )
         engine = require_async(self._engine_creator(host))
         maker = self._session_maker_creator(engine)
+        require_async_maker(maker, self.name)
         if engine is not self._engine:
             self._probe = None
             reuse(engine)
             hand_places_on(engine.sync_engine)
             refuse_failed_commits(engine.sync_engine)
+            prepare_connects(engine.sync_engine, self._place(engine, host), self._password)
         self._engine, self._session_maker, self.host = engine, maker, host
         limit_waits(engine.sync_engine, self.name, self._max_wait, self._max_waiting)
         self.make_context_session = None
         self._renew_probe()
         return maker
+
+    def _place(self, engine: AsyncEngine, host: str) -> str:
+        named = "" if self._name is None else f" {self._name!r}"
+        return f"connection{named} (host {(address_of(engine.url) or without_login(host))!r}, database {engine.url.database!r})"
 
     def _renew_probe(self) -> None:
         if self._engine is None:
