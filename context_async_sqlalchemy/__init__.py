@@ -30,6 +30,7 @@ from .exceptions import (
     FailedTransactionError,
     PartialCommitError,
     PoolOverloadedError,
+    StartCheckError,
 )
 from .retry import Retry, is_retryable, retried
 from .run_in_new_context import db_context, run_in_new_ctx
@@ -56,6 +57,7 @@ __all__ = [
     "PartialCommitError",
     "PoolOverloadedError",
     "Retry",
+    "StartCheckError",
     "atomic_db_session",
     "auto_commit_by_status_code",
     "close_all_sessions",

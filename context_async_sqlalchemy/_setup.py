@@ -1,7 +1,9 @@
 """``setup_db``, which finds the adapter for an application by entry points, as SQLAlchemy finds dialects."""
 
-from collections.abc import Iterable
-from typing import Any
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TypedDict, Unpack
 
 from ._context.rules import (
     DEFAULT_FINISH_TIMEOUT,
@@ -11,10 +13,17 @@ from ._context.rules import (
     commits_below_400,
 )
 from ._plugins import adapter_for
-from .adapter_kit.lifecycle import DEFAULT_DRAIN_TIMEOUT
+from .adapter_kit.lifecycle import DEFAULT_DRAIN_TIMEOUT, LifecycleOptions
 from .adapter_kit.metrics_access import MetricsAccess
 from .connect import DBConnect
 from .observer import Observer
+
+
+class FrameworkOptions(TypedDict, total=False):
+    """The options that only some frameworks have."""
+
+    metrics_path: str | None
+    position: int | None
 
 
 def setup_db(
@@ -30,7 +39,9 @@ def setup_db(
     leak_threshold: float | None = None,
     leak_stacks: bool = False,
     metrics_access: MetricsAccess | None = None,
-    **framework_options: Any,
+    check_at_start: bool = False,
+    processes: int | None = None,
+    **framework_options: Unpack[FrameworkOptions],
 ) -> None:
     """Give every request of an application a database context. Call it before the application starts.
 
@@ -50,19 +61,26 @@ def setup_db(
         leak_stacks: also name in those warnings where the connection was checked out.
         metrics_access: who may scrape: a bearer token, or a function that returns whether a request with these headers
             may. The names of the headers are in lower case. None lets everybody who reaches the path scrape.
+        check_at_start: open each connection once before the first request. If one cannot be opened, the application
+            does not start. A warning with the arithmetic says if the pools of all processes may open more connections
+            than PostgreSQL allows. The default starts without a database, and a request meets its errors.
+        processes: the number of processes that run the application, for that warning. The default is the number of
+            Sanic's workers, or else the environment variable ``WEB_CONCURRENCY``, or else 1.
         framework_options: further options of the framework's ``setup_db`` (``metrics_path``, and for aiohttp and
             Starlette ``position``).
 
     Raises:
         TypeError: no adapter fits the application, an element of ``connections`` is not a DBConnect, one of
-            ``observers`` is not an Observer, or ``metrics_access`` is neither a token nor a function that returns a
-            bool.
-        ValueError: a connection is given twice, a time limit is not positive, ``metrics_access`` is no bearer token, or
+            ``observers`` is not an Observer, the framework has no such option, or an option has the wrong type.
+        ValueError: a connection is given twice, two have the same name, an option has no possible value, or
             ``metrics_path`` was given and no observer can be scraped.
         RuntimeError: the application has already started, or cannot be changed any more.
 
     """
-    adapter_for(app).load()(
+    adapter = adapter_for(app)
+    setup: Callable[..., None] = adapter.load()
+    _require_known(framework_options, setup, adapter.name)
+    setup(
         app,
         connections,
         commit_on=commit_on,
@@ -74,5 +92,29 @@ def setup_db(
         leak_threshold=leak_threshold,
         leak_stacks=leak_stacks,
         metrics_access=metrics_access,
+        check_at_start=check_at_start,
+        processes=processes,
         **framework_options,
     )
+
+
+def _require_known(given: Iterable[str], setup: Callable[..., None], framework: str) -> None:
+    """Refuse the options that an adapter does not have, and suggest those that are spelled alike.
+
+    Args:
+        given: the names of the options that :func:`setup_db` itself does not have.
+        setup: the adapter's function. Its keyword-only parameters are the framework's own options.
+        framework: the name of the framework.
+
+    """
+    parameters = inspect.signature(setup).parameters.values()
+    own = sorted(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+    shared = sorted(LifecycleOptions.__annotations__)
+    for name in given:
+        if name not in own:
+            near = difflib.get_close_matches(name, own + shared, n=1)
+            raise TypeError(
+                f"setup_db has no option {name!r} for {framework}"
+                + (f": did you mean {near[0]!r}?" if near else ".")
+                + f" The options of {framework}: {', '.join(own) or 'none'}; of every framework: {', '.join(shared)}"
+            )

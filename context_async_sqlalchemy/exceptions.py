@@ -98,6 +98,25 @@ class FailedTransactionError(Exception):
         return type(self), (self.error_name,), vars(self)
 
 
+class StartCheckError(Exception):
+    """Raised when an application starts with ``check_at_start`` and one of its connections cannot be opened.
+
+    The cause (``__cause__``) is the first exception.
+
+    Attributes:
+        problems: a sentence for each connection that cannot be opened. None has a password.
+
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("the application does not start, because check_at_start found: " + "; ".join(problems))
+
+    def __reduce__(self) -> _Reduced:
+        """Return the arguments of the constructor, because pickle and copy would call the class with the message."""
+        return type(self), (self.problems,), vars(self)
+
+
 class PartialCommitError(Exception):
     """Raised when a context with several connections had committed some of them, and then a commit failed.
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from ._context.context import Context
 from ._context.context_session import sync_session_of
 from ._context.current import current_context
+from ._redaction import kind_of
 from .auto_commit import commit_all_sessions, rollback_all_sessions
 from .exceptions import ContextClosedError
 
@@ -110,6 +111,7 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
         retry: the number of attempts and the delays.
 
     Raises:
+        TypeError: ``retry`` is not a Retry, for example because ``@retried`` has no parentheses.
         sqlalchemy.exc.InvalidRequestError: a transaction is open at the call. The first failed attempt would roll back
             its work, and no later attempt would repeat that work.
         ContextNotInitiatedError: no context is open.
@@ -123,6 +125,7 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
             ...
 
     """
+    _require_retry(retry)
 
     def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         @wraps(function)
@@ -152,6 +155,11 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
         return run
 
     return decorate
+
+
+def _require_retry(given: object) -> None:
+    if not isinstance(given, Retry):
+        raise TypeError(f"retried takes a Retry: write @retried(Retry()) above the function, got {kind_of(given)}")
 
 
 def may_run_again(context: Context, retry: Retry, attempt: int, error: Exception) -> bool:

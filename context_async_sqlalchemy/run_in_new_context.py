@@ -1,12 +1,14 @@
 """Separate contexts: for jobs, websocket messages, and queries that run concurrently."""
 
+import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, TypeVar, overload
 
 from ._context.context import Context
 from ._context.current import current_context, leave_context, open_context
 from ._finishing.finish import finish
+from ._redaction import kind_of
 from .retry import Retry, may_run_again, pause
 
 P = ParamSpec("P")
@@ -55,6 +57,7 @@ async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any,
             of the context has been committed. A ``retry`` of another type is passed to the function.
 
     Raises:
+        TypeError: the first argument is not a function, for example because it was called: ``run_in_new_ctx(f())``.
         Exception: the function or its commit raised it. If the error is retryable and was not retried, a note on the
             error says why.
 
@@ -67,12 +70,26 @@ async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any,
         await run_in_new_ctx(transfer, source, target, amount, retry=Retry(attempts=5))
 
     """
+    if not callable(callable_func):
+        _refuse(callable_func)
     retry = kwargs.get("retry")
     if isinstance(retry, Retry):
         del kwargs["retry"]
         return await _run_again(retry, callable_func, *args, **kwargs)
     async with db_context():
         return await callable_func(*args, **kwargs)
+
+
+def _refuse(given: object) -> NoReturn:
+    if inspect.iscoroutine(given):
+        # Otherwise Python warns that the coroutine was never awaited.
+        given.close()
+        raise TypeError(
+            f"run_in_new_ctx takes a function and its arguments, and got the coroutine of a call: write "
+            f"run_in_new_ctx({given.__name__}, ...) in place of run_in_new_ctx({given.__name__}(...)). A coroutine "
+            "cannot be run again"
+        )
+    raise TypeError(f"run_in_new_ctx takes a coroutine function and its arguments: got {kind_of(given)}")
 
 
 async def _run_again(retry: Retry, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

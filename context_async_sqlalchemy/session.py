@@ -43,6 +43,8 @@ async def db_session(connect: DBConnect) -> AsyncSession:
         return session
     make = connect.make_context_session
     if make is None:
+        if context.rules.has_connections:
+            connect.report_if_not_set_up()
         # The creation may await. If another task adds its session meanwhile, the new session is dropped. It has run no
         # statement, so it holds no connection. If the context ends meanwhile, `put_if_absent` raises.
         return context.put_if_absent(connect, await connect.create_session())

@@ -12,7 +12,7 @@ from context_async_sqlalchemy.adapter_kit import (
     LifecycleOptions,
     called_twice,
     kind_of,
-    position_inside_tracing,
+    middleware_position,
 )
 
 from .metrics import serve_metrics
@@ -44,7 +44,7 @@ def setup_db(
 
     Raises:
         TypeError: ``app`` is not a ``web.Application``, or an element of ``connections`` is not a DBConnect.
-        ValueError: a connection is given twice, a time limit is not positive, ``metrics_path`` does not begin with a
+        ValueError: a connection is given twice, an option has no possible value, ``metrics_path`` does not begin with a
             slash, or several observers can be scraped, or none can at a ``metrics_path`` that you pass.
         RuntimeError: the application has started, is a sub-application already, was set up before, or has a route
             at ``metrics_path``. A route that is added later raises when the application starts.
@@ -53,20 +53,20 @@ def setup_db(
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=route_finder(), **options)
 
-    async def shut_down_after_requests(_app: web.Application) -> AsyncIterator[None]:
+    async def start_and_shut_down(_app: web.Application) -> AsyncIterator[None]:
+        await lifecycle.start()
         yield
         await lifecycle.shut_down()
 
+    index = middleware_position(position, app.middlewares)
     scrape = lifecycle.scrape_at(metrics_path)
     if scrape is not None:
         serve_metrics(app, scrape)
     app[LIFECYCLE] = lifecycle
-    if position is None:
-        position = position_inside_tracing(app.middlewares)
-    app.middlewares.insert(position, db_context_middleware(lifecycle))
+    app.middlewares.insert(index, db_context_middleware(lifecycle))
     app.on_response_prepare.append(release_before_headers)
     # aiohttp sends on_shutdown before the open requests get their grace period, so that signal would be too early.
-    app.cleanup_ctx.append(shut_down_after_requests)
+    app.cleanup_ctx.append(start_and_shut_down)
 
 
 def _require_changeable(app: object) -> None:
@@ -78,6 +78,11 @@ def _require_changeable(app: object) -> None:
         raise RuntimeError(
             "setup_db was called after parent.add_subapp(prefix, app), which freezes the sub-application: call it "
             "before add_subapp, or on the parent, whose contexts the sub-application shares"
+        )
+    if app.on_startup.frozen:
+        raise RuntimeError(
+            "setup_db was called while the application was starting, in on_startup or cleanup_ctx, where aiohttp takes "
+            "no further handlers: call it where the application is made, before web.run_app(app)"
         )
     if LIFECYCLE in app:
         raise called_twice()

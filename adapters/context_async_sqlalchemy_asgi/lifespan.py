@@ -21,16 +21,18 @@ async def run_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, receive
         send: sends a message to the server.
 
     Raises:
+        StartCheckError: a connection cannot be opened. The application's lifespan has not begun.
         Exception: the exception that the application's lifespan raised.
 
     """
     knows_lifespan = False
+    received = await _check(lifecycle, receive, send) if lifecycle.check_at_start else []
     lifecycle.start_observing()
 
     async def receive_for_app() -> Message:
         nonlocal knows_lifespan
         knows_lifespan = True
-        return await receive()
+        return received.pop() if received else await receive()
 
     async def send_for_app(message: Message) -> None:
         if message["type"] in _LAST_MESSAGES:
@@ -43,7 +45,19 @@ async def run_lifespan(app: ASGIApp, lifecycle: Lifecycle, scope: Scope, receive
         if knows_lifespan or not lifecycle.connections:
             raise
     if not knows_lifespan and lifecycle.connections:
-        await receive()
+        if not received:
+            await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send_for_app({"type": "lifespan.shutdown.complete"})
+
+
+async def _check(lifecycle: Lifecycle, receive: Receive, send: Send) -> list[Message]:
+    """Check the connections, and return the message ``lifespan.startup``, which is for the application."""
+    received = await receive()
+    try:
+        await lifecycle.start()
+    except Exception as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
+    return [received]

@@ -59,11 +59,15 @@ def setup_db(
     if scrape is not None:
         _serve_metrics(app, scrape)
     app.state[_LIFECYCLE] = lifecycle
+
+    async def start() -> None:
+        await lifecycle.start()
+
     # Litestar does not send its lifespan through `asgi_handler`, so hooks do what the middleware does there. They are
     # the first in their lists, because Litestar runs the hooks of a stop in reverse order.
     application: Any = app
     application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
-    app.on_startup.insert(0, lifecycle.start_observing)
+    app.on_startup.insert(0, start)
     app.on_shutdown.insert(0, lifecycle.shut_down)
 
 

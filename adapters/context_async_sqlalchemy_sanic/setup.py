@@ -71,8 +71,8 @@ def setup_db(
     async def announce_workers(app: Sanic[Any, Any]) -> None:
         lifecycle.announce_workers(app.state.workers)
 
-    async def start_observing(_app: Sanic[Any, Any]) -> None:
-        lifecycle.start_observing()
+    async def start(app: Sanic[Any, Any]) -> None:
+        await lifecycle.start(_worker_count(app))
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
@@ -89,7 +89,7 @@ def setup_db(
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
     # create_server() warns about listeners of main_process_start. This event precedes the workers as well.
     app.register_listener(announce_workers, "main_process_ready")
-    app.register_listener(start_observing, "before_server_start")
+    app.register_listener(start, "before_server_start")
     # Sanic runs the listeners of a stop in reverse order. So this listener is the last: others may still use sessions.
     app.register_listener(shut_down, "after_server_stop", priority=_FIRST)
 
@@ -107,3 +107,10 @@ def _require_changeable(app: Sanic[Any, Any]) -> None:
         )
     if hasattr(app.ctx, "db_lifecycle"):
         raise called_twice()
+
+
+def _worker_count(app: Sanic[Any, Any]) -> int | None:
+    """Return the number of Sanic's worker processes, or None in a single process or under another server."""
+    if not hasattr(app, "multiplexer"):
+        return None
+    return sum(bool(worker.get("server")) for worker in app.m.workers.values())

@@ -1,11 +1,13 @@
 """The rules by which contexts end: which status commits, the commit hooks, the time limit."""
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy._runtime.time_limit import TimeLimit
 
 CommitRule = Callable[[int], bool]
@@ -21,6 +23,36 @@ _FIRST_ERROR_STATUS = 400
 def commits_below_400(status: int) -> bool:
     """Return whether a response with this HTTP status commits. ``commit_on`` may replace this rule."""
     return status < _FIRST_ERROR_STATUS
+
+
+def check_seconds(option: str, given: object) -> None:
+    """Check the value of an option that is a number of seconds.
+
+    Raises:
+        TypeError: the value is not a number.
+        ValueError: the value is not positive.
+
+    """
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        raise TypeError(f"{option} is a number of seconds: got {kind_of(given)}")
+    if given <= 0:
+        raise ValueError(f"{option} is in seconds and must be positive: got {given!r}")
+
+
+def _checked_rule(commit_on: CommitRule) -> CommitRule:
+    if not callable(commit_on):
+        raise TypeError(
+            "commit_on is a function from a status to a bool, for example lambda status: status < 500: "
+            f"got {kind_of(commit_on)}"
+        )
+    if inspect.iscoroutinefunction(commit_on):
+        raise TypeError("commit_on must not be async, because a coroutine would count as true")
+    return commit_on
+
+
+def _require_callable(option: str, hook: object) -> None:
+    if hook is not None and not callable(hook):
+        raise TypeError(f"{option} is an async function that takes a session: got {kind_of(hook)}")
 
 
 class Ending(Protocol):
@@ -47,10 +79,16 @@ class Rules:
         tracks_contexts: keep the open contexts in ``live``, so that a shutdown can wait for them.
         route_of: returns the route of the request that a context was opened for. The adapter sets it.
 
+    Attributes:
+        has_connections: whether ``setup_db`` was given connections. A session of any other is reported then.
+
     Raises:
+        TypeError: the rule or a hook is not callable, or the time limit is not a number.
         ValueError: the time limit is not positive.
 
     """
+
+    has_connections = False
 
     def __init__(
         self,
@@ -62,9 +100,10 @@ class Rules:
         tracks_contexts: bool = True,
         route_of: RouteOf | None = None,
     ) -> None:
-        if finish_timeout <= 0:
-            raise ValueError(f"finish_timeout is in seconds and must be positive: got {finish_timeout!r}")
-        self.commit_on = commit_on
+        check_seconds("finish_timeout", finish_timeout)
+        _require_callable("before_commit", before_commit)
+        _require_callable("after_commit", after_commit)
+        self.commit_on = _checked_rule(commit_on)
         self.before_commit = before_commit
         self.after_commit = after_commit
         self.has_commit_hooks = before_commit is not None or after_commit is not None

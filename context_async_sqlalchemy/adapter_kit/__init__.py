@@ -21,7 +21,7 @@ from context_async_sqlalchemy._redaction import kind_of, without_statements
 from .lifecycle import Lifecycle, LifecycleOptions
 from .routes import route_name
 from .scrape import DEFAULT_METRICS_PATH, Scrape, path_taken
-from .setup import called_twice, position_inside_tracing
+from .setup import called_twice, middleware_position, position_inside_tracing
 
 __all__ = [
     "DEFAULT_METRICS_PATH",
@@ -43,6 +43,7 @@ __all__ = [
     "kind_of",
     "leave_context",
     "make_current",
+    "middleware_position",
     "open_context",
     "path_taken",
     "position_inside_tracing",

@@ -12,6 +12,7 @@ from context_async_sqlalchemy._context.rules import (
     CommitRule,
     RouteOf,
     Rules,
+    check_seconds,
     commits_below_400,
 )
 from context_async_sqlalchemy._observing.listeners import Listeners, Observation, notify
@@ -22,6 +23,7 @@ from context_async_sqlalchemy.observer import Observer
 
 from .metrics_access import MetricsAccess, checked_access
 from .scrape import Scrape, scrape_at
+from .start_check import check_connections
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -40,6 +42,8 @@ class LifecycleOptions(TypedDict, total=False):
     leak_threshold: float | None
     leak_stacks: bool
     metrics_access: MetricsAccess | None
+    check_at_start: bool
+    processes: int | None
 
 
 class Lifecycle(Rules):
@@ -62,13 +66,16 @@ class Lifecycle(Rules):
         leak_stacks: also name in those warnings where the connection was checked out. Every checkout becomes slower,
             see docs/decisions/0013.
         metrics_access: who may scrape: a bearer token, or a function of the request's headers. None lets everybody.
+        check_at_start: open each connection once in ``start``, and compare the pools with the server's limits.
+        processes: the number of processes that run the application, for that comparison. None means the number that
+            the framework knows, or else the environment variable ``WEB_CONCURRENCY``, or else 1.
         tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
         route_of: returns the route of the request that a context was opened for. The adapter sets it.
 
     Raises:
-        TypeError: an element of ``connections`` is not a DBConnect, one of ``observers`` is not an Observer, or
-            ``metrics_access`` is neither a token nor a function that returns a bool.
-        ValueError: a connection is given twice, a time limit is not positive, or ``metrics_access`` is no bearer token.
+        TypeError: an element of ``connections`` is not a DBConnect, one of ``observers`` is not an Observer, or an
+            option has the wrong type.
+        ValueError: a connection is given twice, two have the same name, or an option has no possible value.
 
     """
 
@@ -81,6 +88,8 @@ class Lifecycle(Rules):
         leak_threshold: float | None = None,
         leak_stacks: bool = False,
         metrics_access: MetricsAccess | None = None,
+        check_at_start: bool = False,
+        processes: int | None = None,
         commit_on: CommitRule = commits_below_400,
         before_commit: BeforeCommitCallback | None = None,
         after_commit: AfterCommitCallback | None = None,
@@ -96,15 +105,20 @@ class Lifecycle(Rules):
             tracks_contexts=tracks_contexts,
             route_of=route_of,
         )
-        if drain_timeout <= 0:
-            raise ValueError(f"drain_timeout is in seconds and must be positive: got {drain_timeout!r}")
-        if leak_threshold is not None and leak_threshold <= 0:
-            raise ValueError(f"leak_threshold is in seconds and must be positive: got {leak_threshold!r}")
+        check_seconds("drain_timeout", drain_timeout)
+        if leak_threshold is not None:
+            check_seconds("leak_threshold", leak_threshold)
+        _check_processes(processes)
+        self.check_at_start = check_at_start
+        self._processes = processes
         self._refuse_scrape = checked_access(metrics_access)
         self.connections = _checked(connections)
         self.observers = installed_observers() if observers is None else _checked_observers(observers)
         self.observation = Observation(self.observers, leak_threshold, leak_stacks)
         self.drain_timeout = drain_timeout
+        self.has_connections = bool(self.connections)
+        for connection in self.connections:
+            connection.is_set_up = True
         self.start_observing()
 
     def start_observing(self) -> None:
@@ -112,6 +126,25 @@ class Lifecycle(Rules):
         if self.observation.is_wanted:
             for connection in self.connections:
                 connection.observe(self.observation)
+
+    async def start(self, workers: int | None = None) -> None:
+        """Observe the connections, and check them if asked to. An adapter calls this before the first request.
+
+        Args:
+            workers: the number of worker processes of the application, if the framework knows it.
+
+        Raises:
+            StartCheckError: a connection cannot be opened. All connections are disposed of.
+
+        """
+        self.start_observing()
+        if not self.check_at_start:
+            return
+        try:
+            await check_connections(self.connections, self._processes or workers)
+        except BaseException:
+            await self.shut_down()
+            raise
 
     def scrape_at(self, path: str | None) -> Scrape | None:
         """Return the scrape that an adapter serves at ``metrics_path``, or None if there is nothing to serve.
@@ -169,12 +202,28 @@ class Lifecycle(Rules):
         return len(self.live)
 
 
+def _check_processes(given: object) -> None:
+    message = "processes is the number of processes that run the application: got"
+    if given is not None and not isinstance(given, int):
+        raise TypeError(f"{message} {kind_of(given)}")
+    if given is not None and given < 1:
+        raise ValueError(f"{message} {given}")
+
+
 def _checked(connections: Iterable[object]) -> tuple[DBConnect, ...]:
     if isinstance(connections, DBConnect):
         raise TypeError("setup_db takes a list of connections: setup_db(app, [connection])")
     checked = tuple(_connection(candidate) for candidate in connections)
     if len(set(checked)) < len(checked):
         raise ValueError("setup_db: the same connection is given twice; give each DBConnect once")
+    # The name of the others is known only when their engines are made.
+    names = [connection.name for connection in checked if connection.is_named]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"setup_db: two connections are called {name!r}, so metrics, spans and errors could not tell them "
+                "apart: give each a name of its own, DBConnect.from_url(url, name=...)"
+            )
     return checked
 
 

@@ -1,6 +1,8 @@
 """The parts that every adapter's ``setup_db`` shares."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from context_async_sqlalchemy._redaction import kind_of
 
 
 def called_twice() -> RuntimeError:
@@ -23,3 +25,31 @@ def position_inside_tracing(middlewares: Iterable[object]) -> int:
             break
         position += 1
     return position
+
+
+def middleware_position(position: int | None, middlewares: Sequence[object]) -> int:
+    """Return the index of the library's middleware, from the option ``position``.
+
+    Args:
+        position: the option. None means ``position_inside_tracing``.
+        middlewares: the application's functions or classes, outermost first.
+
+    Raises:
+        TypeError: the option is not a number.
+        ValueError: the application has no such index.
+
+    """
+    if position is None:
+        return position_inside_tracing(middlewares)
+    _require_number(position)
+    if not 0 <= position <= len(middlewares):
+        raise ValueError(
+            f"position={position} is impossible: the application has {len(middlewares)} middleware(s) so far, so "
+            f"position is between 0 (outermost) and {len(middlewares)} (innermost)"
+        )
+    return position
+
+
+def _require_number(position: object) -> None:
+    if not isinstance(position, int) or isinstance(position, bool):
+        raise TypeError(f"position is the index of the middleware, and 0 is the outermost: got {kind_of(position)}")

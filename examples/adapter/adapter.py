@@ -28,8 +28,6 @@ _KEY = "context_async_sqlalchemy"
 class RequestContext(Context):
     """The context of a request."""
 
-    __slots__ = ()
-
     @property
     def response_has_begun(self) -> bool:
         """Whether a part of the response has been sent."""
@@ -53,6 +51,7 @@ def setup_db(
     )
     app.middlewares.insert(0, _db_context(lifecycle))
     app.before_headers.append(_release)
+    app.on_startup.append(lifecycle.start)
     app.on_shutdown.append(lifecycle.shut_down)
     scrape = lifecycle.scrape_at(metrics_path)
     if scrape is not None:

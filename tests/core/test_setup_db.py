@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from aiohttp import web
+from sanic import Sanic
+from starlette.applications import Starlette
 
 from context_async_sqlalchemy import DBConnect, setup_db
 
@@ -43,6 +46,72 @@ def test_connections_are_checked(db: DBConnect, connections: str, error: type[Ex
         setup_db(web.Application(), given[connections])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"name": "shop"}, {}],
+    ids=["given", "of the URL"],
+)
+def test_two_connections_of_one_name_are_refused(options: dict[str, Any]) -> None:
+    twice = [DBConnect.from_url("postgresql+asyncpg://db/shop", **options) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"two connections are called '(shop|db/shop)'.*give each a name of its own"):
+        setup_db(web.Application(), twice)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"commit_on": 400}, TypeError, r"commit_on is a function from a status to a bool.*got an int"),
+        ({"before_commit": "check"}, TypeError, "before_commit is an async function that takes a session: got a str"),
+        ({"after_commit": 1}, TypeError, "after_commit is an async function"),
+        ({"leak_threshold": "5"}, TypeError, "leak_threshold is a number of seconds: got a str"),
+        ({"leak_threshold": 0}, ValueError, "leak_threshold is in seconds and must be positive: got 0"),
+        ({"finish_timeout": None}, TypeError, "finish_timeout is a number of seconds: got a NoneType"),
+        ({"drain_timeout": True}, TypeError, "drain_timeout is a number of seconds: got a bool"),
+        ({"processes": 0}, ValueError, "processes is the number of processes that run the application: got 0"),
+        ({"processes": "4"}, TypeError, "processes is the number of processes that run the application: got a str"),
+        (
+            {"position": "first"},
+            TypeError,
+            "position is the index of the middleware, and 0 is the outermost: got a str",
+        ),
+        (
+            {"position": 7},
+            ValueError,
+            r"position=7 is impossible: the application has 0 middleware\(s\) so far.*between 0 \(outermost\) and 0",
+        ),
+        ({"position": -1}, ValueError, "position=-1 is impossible"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("framework", [web.Application, Starlette])
+def test_options_are_checked(
+    db: DBConnect, framework: type, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        setup_db(framework(), [db], **options)
+
+
+def test_a_rule_that_is_async_is_refused(db: DBConnect) -> None:
+    async def commits(_status: int) -> bool:
+        return True
+
+    with pytest.raises(TypeError, match="commit_on must not be async, because a coroutine would count as true"):
+        setup_db(web.Application(), [db], commit_on=commits)  # type: ignore[arg-type]
+
+
+async def test_aiohttp_says_that_it_takes_no_handlers_while_it_starts(db: DBConnect) -> None:
+    app = web.Application()
+
+    async def set_up(app: web.Application) -> None:
+        setup_db(app, [db])
+
+    app.on_startup.append(set_up)
+    runner = web.AppRunner(app)
+    with pytest.raises(RuntimeError, match=r"called while the application was starting, in on_startup.*run_app\(app\)"):
+        await runner.setup()
+    await runner.cleanup()
+
+
 @pytest.mark.parametrize("option", ["finish_timeout", "drain_timeout"])
 def test_time_limits_are_positive(db: DBConnect, option: str) -> None:
     with pytest.raises(ValueError, match="must be positive"):
@@ -50,8 +119,17 @@ def test_time_limits_are_positive(db: DBConnect, option: str) -> None:
 
 
 def test_an_unknown_option_is_an_error(db: DBConnect) -> None:
-    with pytest.raises(TypeError, match="comit_on"):
-        setup_db(web.Application(), [db], comit_on=bool)
+    # Type checkers report it too: mypy would complain of a comment here that nothing needs.
+    with pytest.raises(TypeError, match=r"no option 'comit_on' for aiohttp: did you mean 'commit_on'\?") as caught:
+        setup_db(web.Application(), [db], comit_on=bool)  # type: ignore[call-arg]
+    assert "The options of aiohttp: metrics_path, position; of every framework: after_commit" in str(caught.value)
+
+
+def test_an_option_of_another_framework_is_an_error(db: DBConnect) -> None:
+    app: Any = Sanic("refused")
+    with pytest.raises(TypeError, match=r"no option 'position' for sanic\. The options of sanic: metrics_path; of"):
+        setup_db(app, [db], position=1)
+    app.unregister_app(app)
 
 
 def test_a_refused_set_up_leaves_the_application_as_it_was(db: DBConnect) -> None:

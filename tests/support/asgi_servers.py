@@ -24,14 +24,25 @@ async def under_uvicorn(
     config = uvicorn.Config(app, http=http, lifespan="on", log_config=None, access_log=False, ws="websockets-sansio")
     config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve([listener]))
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    serving = asyncio.create_task(_serve(server, listener))
+    while not server.started:
+        if serving.done():
+            await serving
         await asyncio.sleep(0.01)
     try:
         yield port
     finally:
         server.should_exit = True
         await serving
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+    try:
+        await server.serve([listener])
+    except SystemExit as error:
+        # A task that raises it would end the loop of the test.
+        listener.close()
+        raise RuntimeError("uvicorn did not start") from error
 
 
 @asynccontextmanager

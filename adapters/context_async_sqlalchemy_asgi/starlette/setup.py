@@ -12,7 +12,7 @@ from context_async_sqlalchemy.adapter_kit import (
     Lifecycle,
     LifecycleOptions,
     kind_of,
-    position_inside_tracing,
+    middleware_position,
 )
 from context_async_sqlalchemy_asgi.middleware import DBContextMiddleware
 from context_async_sqlalchemy_asgi.routes import route_of
@@ -52,13 +52,12 @@ def setup_db(
     """
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
+    index = middleware_position(position, [middleware.cls for middleware in app.user_middleware])
     scrape = lifecycle.scrape_at(metrics_path)
     if scrape is not None:
         serve_metrics(app, scrape)
     app.state.db_lifecycle = lifecycle
-    if position is None:
-        position = position_inside_tracing(middleware.cls for middleware in app.user_middleware)
-    app.user_middleware.insert(position, Middleware(DBContextMiddleware, lifecycle=lifecycle))
+    app.user_middleware.insert(index, Middleware(DBContextMiddleware, lifecycle=lifecycle))
 
 
 def _require_changeable(app: object) -> None:

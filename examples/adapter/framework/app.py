@@ -23,6 +23,7 @@ class App:
         state: for extensions, which keep their data about the application here.
         middlewares: called around every request, the first one outermost.
         before_headers: awaited before the headers of a stream or a websocket are sent; an exception prevents them.
+        on_startup: awaited before the first request; an exception stops the start.
         on_shutdown: awaited when the application stops, after its last request.
         is_running: whether the application has started.
 
@@ -32,6 +33,7 @@ class App:
         self.state: dict[str, object] = {}
         self.middlewares: list[Middleware] = []
         self.before_headers: list[BeforeHeaders] = []
+        self.on_startup: list[Callable[[], Awaitable[object]]] = []
         self.on_shutdown: list[Callable[[], Awaitable[object]]] = []
         self.is_running = False
         self._routes: list[_Route] = []

@@ -28,6 +28,8 @@ async def serving(app: App, *, port: int = 0, grace: float = 5.0) -> AsyncGenera
     """
     for each in app.applications():
         each.is_running = True
+        for start in each.on_startup:
+            await start()
     server = _Server(app)
     listening = await asyncio.get_running_loop().create_server(lambda: _Connection(server), "127.0.0.1", port)
     try:
