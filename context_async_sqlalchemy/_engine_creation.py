@@ -127,10 +127,11 @@ def require_async_maker(maker: object, name: str) -> None:
         name: the name of the connection.
 
     """
+    kind = kind_of(maker)
     if isinstance(maker, sessionmaker) or not callable(maker):
         raise TypeError(
-            f"session_maker_creator of connection {name!r} must return an async_sessionmaker, and returned "
-            f"{kind_of(maker)}: make it by sqlalchemy.ext.asyncio.async_sessionmaker(engine), in a function that is not async"
+            f"session_maker_creator of connection {name!r} must return an async_sessionmaker, and returned {kind}: "
+            "make it by sqlalchemy.ext.asyncio.async_sessionmaker(engine), in a function that is not async"
         )
 
 

@@ -341,7 +341,8 @@ class DBConnect:
 
     def _place(self, engine: AsyncEngine, host: str) -> str:
         named = "" if self._name is None else f" {self._name!r}"
-        return f"connection{named} (host {(address_of(engine.url) or without_login(host))!r}, database {engine.url.database!r})"
+        address = address_of(engine.url) or without_login(host)
+        return f"connection{named} (host {address!r}, database {engine.url.database!r})"
 
     def _renew_probe(self) -> None:
         if self._engine is None:
