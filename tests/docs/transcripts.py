@@ -55,7 +55,7 @@ class Reader:
     def _do(self, before: str, language: str, code: str) -> None:
         if language == "sh":
             for command in code.splitlines():
-                self._type(command)
+                self.type(command)
         elif language == "text" and before == "The server prints:":
             self._await_of_server(code)
         elif language == "text":
@@ -66,7 +66,8 @@ class Reader:
             (name,) = re.findall(r"[Ss]ave this (?:there )?as `([\w.]+)`", before)
             (self.folder / name).write_text(code)
 
-    def _type(self, command: str) -> None:
+    def type(self, command: str) -> None:
+        """Type a command into the terminal, and wait for its end, or for the server that it starts."""
         if command.startswith("pip install"):
             return  # tests/docs/test_readme.py checks the extras.
         if command.startswith(_SERVERS):
