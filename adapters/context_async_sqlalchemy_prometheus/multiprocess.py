@@ -7,17 +7,21 @@ directory.) gunicorn needs one line in its ``gunicorn.conf.py``::
 
     from context_async_sqlalchemy_prometheus.multiprocess import child_exit, on_starting
 
-With any other server call :func:`wipe` in the main process before it starts the workers, or delete the directory's
-``*.db`` files before the start. The directory belongs to one server: do not share it with a second server or with
+With any other server call :func:`wipe` in the main process before it starts the workers, or empty the directory before
+the start. The directory belongs to one server: do not share it with a second server or with
 another container.
 """
 
 import os
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, multiprocess, values
+from prometheus_client import CollectorRegistry, values
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from .process_files import add_up_ended, collected, drop_live_gauges, has_ended_processes, locked, written_files
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -42,7 +46,7 @@ def directory_or_none() -> Path | None:
 
 
 def wipe(directory: Path) -> None:
-    """Create the directory, or delete the files of an earlier run in it.
+    """Create the directory, or delete the files in it that an earlier run has written. Other files stay.
 
     Call it in a main process, before it starts its workers.
 
@@ -51,23 +55,37 @@ def wipe(directory: Path) -> None:
 
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for path in directory.glob("*.db"):
+    for path in written_files(directory):
         path.unlink(missing_ok=True)
 
 
 def registry_of_all(directory: Path) -> CollectorRegistry:
-    """Return a registry with the metrics of all processes. The gauges of dead processes are deleted.
+    """Return a registry with the metrics of all processes.
 
-    This function looks at the running processes itself, because not every server has a hook for the death of a
-    worker, and the hook does not run if the main process dies too.
+    A scrape of it drops the live gauges of processes that have ended, and adds their counts up in one file.
     """
-    for path in directory.glob("gauge_live*.db"):
-        process_id = path.stem.rpartition("_")[2]
-        if process_id.isdigit() and not _is_running(int(process_id)):
-            _drop_gauges(int(process_id), directory)
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
+    registry.register(_AllProcesses(directory))
     return registry
+
+
+class _AllProcesses(Collector):
+    """The metrics of all processes.
+
+    A scrape looks at the running processes itself, because not every server has a hook for the end of a worker, and the
+    hook does not run if the main process dies too.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        with locked(self._directory, alone=False):
+            if not has_ended_processes(self._directory):
+                return collected(self._directory)
+        with locked(self._directory, alone=True):
+            add_up_ended(self._directory)
+            return collected(self._directory)
 
 
 def on_starting(server: Any) -> None:
@@ -84,20 +102,4 @@ def child_exit(_server: Any, worker: Any) -> None:
     """Delete the gauges of a worker that has ended. gunicorn calls this hook by its name."""
     directory = directory_or_none()
     if directory is not None:
-        _drop_gauges(worker.pid, directory)
-
-
-def _drop_gauges(process_id: int, directory: Path) -> None:
-    multiprocess.mark_process_dead(process_id, str(directory))  # type: ignore[no-untyped-call]
-
-
-def _is_running(process_id: int) -> bool:
-    if sys.platform == "win32":
-        return True  # On Windows os.kill would kill the process, whatever the signal.
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        drop_live_gauges(worker.pid, directory)

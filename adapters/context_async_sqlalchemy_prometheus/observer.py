@@ -50,6 +50,7 @@ class PrometheusObserver(Observer):
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
         self._directory = directory_or_none()
+        self._of_all = None if self._directory is None else registry_of_all(self._directory)
         self._traces: Traces = TracesOfProcess()
         if self._directory is None:
             self._pools: PoolCollector | PoolGauges = PoolCollector(registry)
@@ -89,10 +90,10 @@ class PrometheusObserver(Observer):
         return headers, body
 
     def _scraped(self) -> CollectorRegistry:
-        if self._gauges is None or self._directory is None:
+        if self._gauges is None or self._of_all is None:
             return self._registry
         self._gauges.refresh()
-        return registry_of_all(self._directory)
+        return self._of_all
 
     def workers_starting(self, workers: int) -> None:  # noqa: ARG002 - the interface
         """Delete the files of an earlier run."""
