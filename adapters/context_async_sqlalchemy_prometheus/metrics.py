@@ -34,18 +34,25 @@ class Metrics:
         lock: the lock that the observer holds while it updates a metric.
         in_files: whether to use prometheus-client's classes, which keep values in files in its multiprocess mode.
 
+    Attributes:
+        names: the names of the metrics.
+
     Raises:
         ValueError: the registry has metrics of these names already.
 
     """
 
     def __init__(self, registry: CollectorRegistry, lock: Lock, *, in_files: bool) -> None:
+        self.names: set[str] = set()
+
         def counter(name: str, what: str, *labels: str) -> Family[CounterSeries]:
+            self.names.add(name)
             if in_files:
                 return Counter(name, what, labels, registry=registry)
             return CountersOfProcess(name, what, labels, registry=registry, lock=lock)
 
         def histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Family[HistogramSeries]:
+            self.names.add(f"{name}_seconds")
             if in_files:
                 return Histogram(name, what, labels, unit="seconds", buckets=buckets, registry=registry)
             return HistogramsOfProcess(name, what, labels, buckets, registry=registry, lock=lock)

@@ -27,7 +27,7 @@ from .exemplars import Traces, TracesOfProcess
 from .exposition import render
 from .metrics import Metrics, PoolSeries, RouteSeries
 from .multiprocess import directory_or_none, registry_of_all, wipe
-from .pools import PoolCollector, PoolGauges
+from .pools import GAUGES, PoolCollector, PoolGauges
 from .series import CounterSeries
 
 
@@ -63,6 +63,7 @@ class PrometheusObserver(Observer):
         # because the adapter's or OpenTelemetry's code runs there.
         self._lock = RLock()
         self._metrics = Metrics(registry, self._lock, in_files=self._directory is not None)
+        self._names = GAUGES | self._metrics.names
         self._by_pool: dict[str, PoolSeries] = {}
         self._by_route: dict[tuple[str, str], RouteSeries] = {}
         # There from the first scrape on: alerts tell by it whether a process was scraped before a series began.
@@ -81,7 +82,7 @@ class PrometheusObserver(Observer):
             The response's headers and body.
 
         """
-        content_type, body = render(self._scraped(), accept)
+        content_type, body = render(self._scraped(), accept, self._names)
         headers = [("Content-Type", content_type)]
         if gzip_accepted(accept_encoding):
             headers.append(("Content-Encoding", "gzip"))

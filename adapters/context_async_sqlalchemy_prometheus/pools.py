@@ -41,6 +41,9 @@ _PENDING_PEAK = (
 _OF_POOL = _MAX, _IDLE_MAX, _PENDING, _UTILIZATION, _USED_PEAK, _PENDING_PEAK
 # The server is not a label of the other gauges, so that their series go on when the host changes.
 _SERVER = "db_session_server_connections", "The number of open connections, by the server that they lead to."
+GAUGES = frozenset(name for name, _ in (_COUNT, *_OF_POOL, _SERVER))
+"""The names of the gauges."""
+
 _SERVER_LABELS = POOL_LABEL, SERVER_ADDRESS_LABEL, SERVER_PORT_LABEL
 
 

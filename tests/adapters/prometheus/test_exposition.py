@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -15,6 +16,8 @@ from prometheus_client import (
     enable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from context_async_sqlalchemy_prometheus import PrometheusObserver, default_observer
 from tests.adapters.prometheus.records import FakePool, checkout, context_of, transaction
@@ -66,6 +69,28 @@ def test_the_metrics_of_the_application_are_rendered_with_ours(
     assert "orders_total 7.0" in lines
     assert 'db_session_statements_total{db_client_connection_pool_name="main",route="GET /"} 2.0' in lines
     assert lines.index("# EOF") == len(lines) - 1
+
+
+class _Own(Collector):
+    """An application's metrics whose names begin like ours."""
+
+    def collect(self) -> Iterable[Metric]:
+        for name in ("db_session_imports", "db_client_connection_checks"):
+            family = CounterMetricFamily(name, "Not ours.", labels=["größe"])
+            family.add_metric(["L"], 3, timestamp=1700000000.5)
+            yield family
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+def test_an_applications_own_metrics_are_not_taken_for_ours(
+    observer: PrometheusObserver, registry: CollectorRegistry, accept: str
+) -> None:
+    registry.register(_Own())
+    _measure(observer)
+    _, body = observer.expose(accept, "")
+    encode, _ = choose_encoder(accept)
+    assert body == encode(registry)
+    assert b" 3.0 1700000000" in body
 
 
 def test_prometheus_clients_setting_for_the_time_of_creation_is_respected(observer: PrometheusObserver) -> None:
