@@ -1,7 +1,8 @@
 """Finds by entry points: the adapters of frameworks, the observers, and the published names."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -58,6 +59,8 @@ def adapter_for(app: object) -> EntryPoint:
 def installed_observers() -> tuple[Observer, ...]:
     """Return the observers that installed packages offer. Each entry point names a callable without arguments.
 
+    An observer is made once for the process. Otherwise applications that share a DBConnect would each count its events.
+
     An observer that cannot be imported is left out, because the entry points of this distribution exist even if its
     extras are not installed.
     """
@@ -68,5 +71,10 @@ def installed_observers() -> tuple[Observer, ...]:
         except ImportError as error:
             logger.debug("observer %r is left out: %s", entry.name, error)
         else:
-            observers.append(make())
+            observers.append(_made_by(make))
     return tuple(observers)
+
+
+@cache
+def _made_by(make: Callable[[], Observer]) -> Observer:
+    return make()

@@ -1,5 +1,6 @@
 """The observer: it passes records to the tracer, and to the metrics if a MeterProvider is given."""
 
+from functools import cache
 from importlib.metadata import version
 
 from opentelemetry import trace
@@ -111,6 +112,7 @@ class OpenTelemetryObserver(Observer):
             self._metrics.leak_suspected(leak)
 
 
+@cache
 def default_observer() -> OpenTelemetryObserver:
-    """Return the observer that ``setup_db`` uses by default. It makes spans by the global TracerProvider."""
+    """Return the observer of this process that ``setup_db`` uses by default: spans by the global TracerProvider."""
     return OpenTelemetryObserver()

@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from .process_files import add_up_ended, collected, drop_live_gauges, has_ended_processes, locked, written_files
+from .several_workers import warn_of_several
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -89,12 +90,15 @@ class _AllProcesses(Collector):
 
 
 def on_starting(server: Any) -> None:
-    """Wipe the directory. gunicorn calls this hook by its name if ``gunicorn.conf.py`` imports it.
+    """Wipe the directory, or warn that there is none. gunicorn calls this hook by its name.
 
+    ``gunicorn.conf.py`` has to import it.
     After an upgrade on the fly (SIGUSR2) the workers of the old server still serve requests, so their files stay.
     """
     directory = directory_or_none()
-    if directory is not None and server.master_pid == 0:
+    if directory is None:
+        warn_of_several(server.cfg.workers)
+    elif server.master_pid == 0:
         wipe(directory)
 
 

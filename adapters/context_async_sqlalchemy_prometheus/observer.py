@@ -29,6 +29,7 @@ from .metrics import Metrics, PoolSeries, RouteSeries
 from .multiprocess import directory_or_none, registry_of_all, wipe
 from .pools import GAUGES, PoolCollector, PoolGauges
 from .series import CounterSeries
+from .several_workers import warn_of_several, workers_of_command
 
 
 class PrometheusObserver(Observer):
@@ -53,6 +54,7 @@ class PrometheusObserver(Observer):
         self._of_all = None if self._directory is None else registry_of_all(self._directory)
         self._traces: Traces = TracesOfProcess()
         if self._directory is None:
+            warn_of_several(workers_of_command())
             self._pools: PoolCollector | PoolGauges = PoolCollector(registry)
             self._gauges: PoolGauges | None = None
         else:
@@ -96,9 +98,11 @@ class PrometheusObserver(Observer):
         self._gauges.refresh()
         return self._of_all
 
-    def workers_starting(self, workers: int) -> None:  # noqa: ARG002 - the interface
-        """Delete the files of an earlier run."""
-        if self._directory is not None:
+    def workers_starting(self, workers: int) -> None:
+        """Delete the files of an earlier run. Without a directory for files, warn of several workers."""
+        if self._directory is None:
+            warn_of_several(workers)
+        else:
             wipe(self._directory)
 
     def pool_observed(self, pool: ObservedPool) -> None:

@@ -1,6 +1,8 @@
 """The spans of real requests, on each framework, over sockets and with a real database."""
 
 import asyncio
+import subprocess
+import sys
 
 import aiohttp
 import pytest
@@ -228,6 +230,39 @@ async def test_a_context_that_ends_with_a_cancelled_request_is_traced(traces: Tr
     session = traces.one("db.session main")
     assert attributes(session)["db.session.outcome"] == "rollback"
     assert session.parent is not None
+
+
+def test_applications_of_one_process_make_one_span_a_session() -> None:
+    program = """
+import asyncio
+import subprocess
+import sys
+from aiohttp import web
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import text
+from context_async_sqlalchemy import DBConnect, db_context, db_session, setup_db
+from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver, default_observer
+
+async def main():
+    spans, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
+    connection = DBConnect.from_url("sqlite+aiosqlite://", name="main")
+    setup_db(web.Application(), [connection], observers=[default_observer()])
+    for _ in range(200):
+        setup_db(web.Application(), [connection])
+    async with db_context():
+        await (await db_session(connection)).execute(text("SELECT 1"))
+    print([span.name for span in spans.get_finished_spans()].count("db.session main"))
+    await connection.close()
+
+asyncio.run(main())
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert result.stdout.strip() == "1"
 
 
 def test_where_it_is_installed_it_observes_by_default() -> None:

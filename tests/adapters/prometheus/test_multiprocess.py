@@ -161,12 +161,12 @@ def test_a_scrape_drops_the_gauges_of_processes_that_are_gone(observer: Promethe
 
 
 def test_gunicorn_starts_with_an_empty_directory_but_keeps_it_at_an_upgrade(directory: Path) -> None:
-    multiprocess.on_starting(SimpleNamespace(master_pid=0))
+    multiprocess.on_starting(SimpleNamespace(master_pid=0, cfg=SimpleNamespace(workers=1)))
     left_behind = directory / "counter_1.db"
     left_behind.touch()
     multiprocess.on_starting(SimpleNamespace(master_pid=4711))
     assert left_behind.exists()
-    multiprocess.on_starting(SimpleNamespace(master_pid=0))
+    multiprocess.on_starting(SimpleNamespace(master_pid=0, cfg=SimpleNamespace(workers=1)))
     assert not left_behind.exists()
 
 
@@ -181,5 +181,5 @@ def test_gunicorn_drops_the_gauges_of_a_worker_that_exits(directory: Path) -> No
 
 
 def test_gunicorns_hooks_do_nothing_without_the_mode() -> None:
-    multiprocess.on_starting(SimpleNamespace(master_pid=0))
+    multiprocess.on_starting(SimpleNamespace(master_pid=0, cfg=SimpleNamespace(workers=1)))
     multiprocess.child_exit(None, SimpleNamespace(pid=4711))

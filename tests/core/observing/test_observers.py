@@ -184,6 +184,40 @@ def test_the_installed_observers_are_the_default(
     assert Lifecycle(observers=()).observers == ()
 
 
+async def test_an_installed_observer_is_one_for_all_applications_of_the_process(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = [_entry_point("here", f"{__name__}:make_installed")]
+    monkeypatch.setattr("context_async_sqlalchemy._plugins.entry_points", lambda **_: installed)
+    connection = connect_to(database.url)
+    first, *others = [Lifecycle([connection]) for _ in range(200)]
+    (observer,) = first.observers
+    assert isinstance(observer, _Installed)
+    assert all(other.observers == (observer,) for other in others)
+
+    async def seen() -> int:
+        before = len(observer.checkouts)
+        async with db_context():
+            await run(connection, "SELECT 1")
+        return len(observer.checkouts) - before
+
+    assert await seen() == 1
+    await first.shut_down()
+    assert await seen() == 1
+    first.start_observing()
+    assert await seen() == 1
+    for lifecycle in (first, *others):
+        await lifecycle.shut_down()
+    assert await seen() == 0
+    assert observer.forgotten == observer.pools
+    assert len(observer.pools) == 2
+    first.start_observing()
+    assert await seen() == 1
+    await first.shut_down()
+    assert observer.forgotten == observer.pools
+    await connection.close()
+
+
 def test_setup_db_passes_the_observers_on() -> None:
     app, recorder = web.Application(), Recorder()
     setup_db(app, [], observers=[recorder])
