@@ -15,6 +15,7 @@ import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
@@ -89,7 +90,12 @@ def drop_live_gauges(process_id: int, directory: Path) -> None:
 def collected(directory: Path) -> Iterable[Metric]:
     """Return the metrics of all processes. The caller holds the lock."""
     files = [path for path in written_files(directory) if path.suffix == ".db"]
-    metrics: Iterable[Metric] = MultiProcessCollector.merge(_readable(files))  # type: ignore[no-untyped-call]
+    return _merged(_readable(files), accumulate=True)
+
+
+def _merged(files: list[str], *, accumulate: bool) -> Iterable[Metric]:
+    collector: Any = MultiProcessCollector
+    metrics: Iterable[Metric] = collector.merge(files, accumulate)
     return metrics
 
 
@@ -142,16 +148,15 @@ def _complete(directory: Path, type_: str) -> None:
 
 
 def _write(path: Path, files: list[str]) -> None:
-    merged = MultiProcessCollector.merge(files, accumulate=False)  # type: ignore[no-untyped-call]
-    values = MmapedDict(str(path))  # type: ignore[no-untyped-call]
+    values: Any = MmapedDict(str(path))  # type: ignore[no-untyped-call]
     try:
-        for metric in merged:
+        for metric in _merged(files, accumulate=False):
             for sample in metric.samples:
                 labels = sample.labels
                 key = mmap_key(metric.name, sample.name, list(labels), list(labels.values()), metric.documentation)
-                values.write_value(key, sample.value, 0.0)  # type: ignore[no-untyped-call]
+                values.write_value(key, sample.value, 0.0)
     finally:
-        values.close()  # type: ignore[no-untyped-call]
+        values.close()
 
 
 def _is_running(process_id: int) -> bool:

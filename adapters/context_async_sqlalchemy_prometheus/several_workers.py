@@ -34,7 +34,13 @@ def workers_of_command() -> int:
 
 
 @cache
-def _warn(workers: int) -> None:
+def warn_once(workers: int) -> None:
+    """Log that the metrics of this process are not those of the whole server.
+
+    Args:
+        workers: the number of the worker processes.
+
+    """
     logger.warning(
         "the server has %d worker processes, and PROMETHEUS_MULTIPROC_DIR is not set: each scrape shows the counts of "
         "one worker only, so Prometheus takes every change of worker for a reset. Set the variable to an empty "
@@ -44,11 +50,11 @@ def _warn(workers: int) -> None:
 
 
 def warn_of_several(workers: int) -> None:
-    """Log once in this process that its metrics are not those of the whole server, if there are several workers.
+    """Warn once in this process, if there are several workers.
 
     Args:
         workers: the number of the worker processes.
 
     """
     if workers > 1:
-        _warn(workers)
+        warn_once(workers)

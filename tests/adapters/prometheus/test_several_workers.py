@@ -23,11 +23,11 @@ BIN = "/srv/venv/bin"
 
 @pytest.fixture(autouse=True)
 def _anew(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    several_workers._warn.cache_clear()
+    several_workers.warn_once.cache_clear()
     for name in ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR"):
         monkeypatch.delenv(name, raising=False)
     yield
-    several_workers._warn.cache_clear()
+    several_workers.warn_once.cache_clear()
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -187,8 +187,10 @@ def test_the_installed_observers_are_the_default(
 async def test_an_installed_observer_is_one_for_all_applications_of_the_process(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = [_entry_point("here", f"{__name__}:make_installed")]
-    monkeypatch.setattr("context_async_sqlalchemy._plugins.entry_points", lambda **_: installed)
+    def entry_points(group: str) -> list[EntryPoint]:
+        return [_entry_point("here", f"{__name__}:make_installed")] if group == OBSERVERS else []
+
+    monkeypatch.setattr("context_async_sqlalchemy._plugins.entry_points", entry_points)
     connection = connect_to(database.url)
     first, *others = [Lifecycle([connection]) for _ in range(200)]
     (observer,) = first.observers
