@@ -5,10 +5,13 @@ The names are those of the semantic conventions 1.44 (docs/db/database-metrics.m
 adapter, so that one dashboard serves both.
 """
 
+from typing import get_args
+
 from opentelemetry.metrics import Histogram, Meter
 
 from context_async_sqlalchemy.observer import (
     Checkout,
+    ContextOutcome,
     ContextRecord,
     EarlyRelease,
     FailedAttempt,
@@ -72,8 +75,13 @@ class Metrics:
         self._contexts = count("db.session.contexts", "{context}", "Contexts that asked for a connection.")
 
     def pool_observed(self, pool: ObservedPool) -> None:
-        """Report the state of the pool from now on."""
+        """Report the state of the pool from now on, and the contexts from zero.
+
+        The alerts tell by the series of contexts whether a process was seen before the series of a trouble began.
+        """
         self._pools.add(pool)
+        for outcome in get_args(ContextOutcome):
+            self._contexts.add(0, {"outcome": outcome})
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
         """Stop reporting the state of the pool."""

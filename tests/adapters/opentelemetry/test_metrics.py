@@ -233,6 +233,14 @@ def test_waits_in_vain_are_in_the_wait_time_and_counted_by_their_reason(
     assert (waits.count, waits.sum) == (3, 32.5)
 
 
+def test_contexts_are_counted_from_zero_as_the_alerts_need_it(
+    metrics: Metrics, observer: OpenTelemetryObserver
+) -> None:
+    observer.pool_observed(Pool())
+    contexts = metrics.numbers("db.session.contexts")
+    assert contexts == {frozenset({("outcome", outcome)}): 0 for outcome in ("commit", "rollback", "failed", "unused")}
+
+
 def test_a_retry_is_counted_by_its_sqlstate(metrics: Metrics, observer: OpenTelemetryObserver) -> None:
     record = context(route="POST /orders")
     observer.retried(FailedAttempt(Pool(), record, "40001", 1, TimeoutError()))
