@@ -1,7 +1,7 @@
 """A Sanic application in processes of its own, as users run it: TouchUp on, uvloop, workers, or an ASGI server.
 
 python -m tests.adapters.sanic.served sanic|asgi PORT, or by Sanic's own command with ``create_app`` as the factory. The
-database is SERVED_DATABASE_URL.
+database is SERVED_DATABASE_URL, which is checked at the start if there is SERVED_CHECKED.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ def create_app() -> Any:
         app.add_route(getattr(handlers, path), f"/{path}")
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 0.1
     app.config.RESPONSE_TIMEOUT = 0.5
-    setup_db(app, [connection])
+    setup_db(app, [connection], check_at_start="SERVED_CHECKED" in os.environ)
     return app
 
 

@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 
 from tests.support.database import Database
+from tests.support.ports import free_port
+from tests.support.roles import role
 from tests.support.waiting import until_async
 
 _PYTHON = (sys.executable, "-m")
@@ -61,6 +63,48 @@ async def _serving(
             # A server that does not stop must not leave workers behind.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def _starting(server: str, url: str) -> AsyncGenerator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
+    """Start an application that checks its database; yield its process and what it says."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(argument.format(port=port) for argument in COMMANDS[server]),
+        env={**os.environ, "SERVED_DATABASE_URL": url, "SERVED_CHECKED": "yes"},
+        start_new_session=True,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # The pipe is read to its end, because it is closed only then.
+        await process.communicate()
+
+
+@pytest.mark.parametrize("server", COMMANDS)
+async def test_a_database_that_is_down_stops_the_start(server: str) -> None:
+    port = free_port()
+    async with _starting(server, f"postgresql+asyncpg://u@127.0.0.1:{port}/shop") as (process, output):
+        said = (await asyncio.wait_for(output.read(), 30)).decode()
+        assert await process.wait() != 0
+    assert f"host '127.0.0.1:{port}', database 'shop') cannot be opened: nothing answers there" in said
+
+
+async def test_the_pools_of_all_workers_are_counted(database: Database) -> None:
+    async with role(database.url, "known", limit=20) as shopkeeper:
+        url = shopkeeper.url.render_as_string(hide_password=False)
+        async with _starting("workers", url) as (_, output):
+            said = await asyncio.wait_for(output.readuntil(b"and there are"), 30)
+        await database.wait_for_backends("true", count=0)
+    assert b"the role 'shopkeeper' of the server" in said
+    assert b"allows: 2 processes x (" in said
+    assert b" 5 + 10 overflow) = 30, and there are" in said
 
 
 @on_each_server
