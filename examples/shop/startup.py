@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from context_async_sqlalchemy import DBConnect
 from examples.shop.database import open_database
@@ -70,9 +70,20 @@ async def shop_database(url: str) -> AsyncGenerator[DBConnect]:
     """
     async with AsyncExitStack() as stack:
         try:
-            if make_url(url).get_backend_name() != "postgresql":
+            if _backend_of(url) != "postgresql":
                 raise CannotStartError("The demo needs a PostgreSQL: its failing COMMIT is a deferred constraint.")
             connection = await stack.enter_async_context(open_database(url))
         except (SQLAlchemyError, OSError, ValueError, ImportError) as error:
             raise CannotStartError(f"The database of DATABASE_URL cannot be used: {error}") from error
         yield connection
+
+
+def _backend_of(url: str) -> str:
+    try:
+        return make_url(url).get_backend_name()
+    except (ArgumentError, ValueError):
+        # Without the error, because it may quote a part of the password.
+        raise CannotStartError(
+            "The database of DATABASE_URL cannot be used: it has no URL of SQLAlchemy, for example "
+            "postgresql://user:password@host:5432/database"
+        ) from None

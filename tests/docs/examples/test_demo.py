@@ -59,6 +59,9 @@ def test_a_taken_port_is_told_with_the_remedy(
         ("PG_BINDIR", "/nowhere", "No PostgreSQL programs"),
         ("DATABASE_URL", "sqlite+aiosqlite://", "The demo needs a PostgreSQL"),
         ("DATABASE_URL", "nonsense", "The database of DATABASE_URL cannot be used"),
+        ("DATABASE_URL", "postgresql://me@host:hunter2/shop", "The database of DATABASE_URL cannot be used"),
+        ("DATABASE_URL", "postgresql://me:pass@hunter2@host/shop", "The database of DATABASE_URL cannot be used"),
+        ("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:1/shop", "The database of DATABASE_URL cannot be used"),
     ],
 )
 def test_a_missing_database_is_told(
@@ -68,7 +71,9 @@ def test_a_missing_database_is_told(
     monkeypatch.setenv(variable, value)
     monkeypatch.setattr(sys, "argv", ["shop", "--port", "0"])
     assert main() == 2
-    assert capsys.readouterr().err.startswith(message)
+    shown = capsys.readouterr()
+    assert shown.err.startswith(message)
+    assert "hunter2" not in shown.err + shown.out
 
 
 def start_demo(*arguments: str, environment: Mapping[str, str]) -> subprocess.Popen[str]:
