@@ -27,10 +27,11 @@ import context_async_sqlalchemy_asgi.litestar
 import context_async_sqlalchemy_asgi.quart
 import context_async_sqlalchemy_asgi.starlette
 import context_async_sqlalchemy_sanic
-from context_async_sqlalchemy import DBConnect, run_in_new_ctx, setup_db
-from context_async_sqlalchemy.adapter_kit import kind_of, without_statements
+from context_async_sqlalchemy import DBConnect, StartCheckError, run_in_new_ctx, setup_db
+from context_async_sqlalchemy.adapter_kit import Lifecycle, kind_of, without_statements
 from context_async_sqlalchemy.observer import Observer
 from tests.conformance.statements import run
+from tests.support.ports import free_port
 
 SECRET = "hunter2"  # noqa: S105 - it is looked for
 URL_WITH_SECRETS = f"postgresql+asyncpg://me:{SECRET}@host:5432/shop?sslpassword={SECRET}"
@@ -153,6 +154,24 @@ async def test_an_unknown_engine_option_quotes_no_password() -> None:
         await DBConnect.from_url(URL_WITH_SECRETS, poolsize=SECRET).session_maker()
     assert "poolsize" in str(caught.value)
     # The line of this test is in the traceback.
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", [SECRET, lambda: SECRET], ids=["str", "function"])
+async def test_a_check_at_start_quotes_no_password(password: Any, caplog: pytest.LogCaptureFixture) -> None:
+    url = f"postgresql+asyncpg://me:{SECRET}@127.0.0.1:{free_port()}/shop"
+    connection = DBConnect.from_url(url, password=password)
+    with pytest.raises(StartCheckError) as caught:
+        await Lifecycle([connection], observers=(), check_at_start=True).start()
+    text = f"{caught.value} {caught.value!r} {caught.value.problems} {connection!r} {caplog.text}"
+    assert "127.0.0.1" in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("password", [_Options(), 5])
+def test_a_wrong_password_option_is_not_quoted(password: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        DBConnect.from_url("postgresql+asyncpg://me@host/shop", password=password)
     assert SECRET not in str(caught.value)
 
 
