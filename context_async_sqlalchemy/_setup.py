@@ -41,6 +41,7 @@ def setup_db(
     metrics_access: MetricsAccess | None = None,
     check_at_start: bool = False,
     processes: int | None = None,
+    answer_503: bool = True,
     **framework_options: Unpack[FrameworkOptions],
 ) -> None:
     """Give every request of an application a database context. Call it before the application starts.
@@ -66,6 +67,8 @@ def setup_db(
             than PostgreSQL allows. The default starts without a database, and a request meets its errors.
         processes: the number of processes that run the application, for that warning. The default is the number of
             Sanic's workers, or else the environment variable ``WEB_CONCURRENCY``, or else 1.
+        answer_503: answer a :class:`PoolOverloadedError` that no handler of the application has handled by 503, with
+            ``Retry-After``. A websocket is refused, or closed with 1013.
         framework_options: further options of the framework's ``setup_db`` (``metrics_path``, and for aiohttp and
             Starlette ``position``).
 
@@ -94,6 +97,7 @@ def setup_db(
         metrics_access=metrics_access,
         check_at_start=check_at_start,
         processes=processes,
+        answer_503=answer_503,
         **framework_options,
     )
 

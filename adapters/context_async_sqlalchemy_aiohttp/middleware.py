@@ -1,19 +1,28 @@
 """The two hooks around an aiohttp request: the middleware, and the signal before the headers are written."""
 
 from collections.abc import Awaitable
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
-from context_async_sqlalchemy.adapter_kit import Rules, current, finish, finish_by_status, release_by_status
+from context_async_sqlalchemy import PoolOverloadedError
+from context_async_sqlalchemy.adapter_kit import (
+    TRY_AGAIN_LATER,
+    Lifecycle,
+    current,
+    finish,
+    finish_by_status,
+    overload_answer,
+    release_by_status,
+)
 
 from .request_context import RequestContext, find_request_context
 from .streams import cut_if_partly_sent, release_before_last_piece
 
 
-def db_context_middleware(rules: Rules) -> Middleware:
+def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
     """Return the middleware that opens a context for each request, and ends the context.
 
     aiohttp writes an ordinary response after all middlewares have returned. So a commit that fails here is a 500.
@@ -25,7 +34,7 @@ def db_context_middleware(rules: Rules) -> Middleware:
         if parent is not None and find_request_context(request, parent) is not None:
             # The middleware of a parent application has opened the request's context.
             return await handler(request)
-        context = RequestContext(rules, parent, request)
+        context = RequestContext(lifecycle, parent, request)
         context.is_streaming = False
         # The variable is never reset, because aiohttp runs each request in a separate task. A task that outlives the
         # request finds the ended context, and gets an error that says so.
@@ -35,6 +44,9 @@ def db_context_middleware(rules: Rules) -> Middleware:
         except BaseException as error:
             try:
                 await _finish_after(error, context)
+                answer = await _answer_overload(error, context, lifecycle)
+                if answer is not None:
+                    return answer
             finally:
                 # After the headers, neither this exception nor a response to it can reach the client.
                 cut_if_partly_sent(request)
@@ -48,9 +60,13 @@ def db_context_middleware(rules: Rules) -> Middleware:
             return response
         try:
             await finish_by_status(context, getattr(response, "status", 500))
-        except BaseException:
-            cut_if_partly_sent(request)
-            raise
+        except BaseException as error:
+            # The flush may need a connection.
+            answer = await _answer_overload(error, context, lifecycle)
+            if answer is None:
+                cut_if_partly_sent(request)
+                raise
+            return answer
         return response
 
     return db_context
@@ -61,6 +77,25 @@ async def _finish_after(error: BaseException, context: RequestContext) -> None:
         await finish_by_status(context, error.status)
     else:
         await finish(context, commit=False)
+
+
+async def _answer_overload(
+    error: BaseException, context: RequestContext, lifecycle: Lifecycle
+) -> web.StreamResponse | None:
+    """Return a 503 for a shed request, or the websocket closed by 1013.
+
+    Return None for another error, and if a part of a stream has been sent.
+    """
+    if not isinstance(error, PoolOverloadedError) or not lifecycle.answer_503:
+        return None
+    if context.is_streaming:
+        stream: Any = context.stream
+        if not isinstance(stream, web.WebSocketResponse):
+            return None
+        await stream.close(code=TRY_AGAIN_LATER)
+        return context.stream
+    answer = overload_answer(error)
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 
 class _AlreadyDone:
@@ -85,6 +120,7 @@ def release_before_headers(request: web.Request, response: web.StreamResponse) -
     if context is None:
         return _ALREADY_DONE
     context.is_streaming = True
+    context.stream = response
     release_before_last_piece(context, request, response)
     if not context.sessions:
         return _ALREADY_DONE

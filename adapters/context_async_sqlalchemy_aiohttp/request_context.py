@@ -11,12 +11,14 @@ class RequestContext(Context):
     Attributes:
         is_streaming: whether the handler has begun the response itself. The middleware sets it to False, because an
             ``__init__`` would be one more call for every request.
+        stream: that response. It is not set before.
 
     """
 
-    __slots__ = ("is_streaming",)
+    __slots__ = ("is_streaming", "stream")
 
     is_streaming: bool
+    stream: web.StreamResponse
 
     @property
     def response_has_begun(self) -> bool:

@@ -4,16 +4,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from falcon import inspect
-from falcon.asgi import App, Request, Response
+from falcon.asgi import App, Request, Response, WebSocket
+from sqlalchemy.exc import SQLAlchemyError
 
-from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
+    TRY_AGAIN_LATER,
     Lifecycle,
     LifecycleOptions,
     Scrape,
     called_twice,
     kind_of,
+    overload_answer,
     path_taken,
     route_name,
 )
@@ -62,6 +65,8 @@ def setup_db(
         _require_free(app, scrape.path)
         app.add_route(scrape.path, _MetricsResource(scrape))
         app.add_middleware(_PathCheck(app, scrape.path))
+    if lifecycle.answer_503 and not _handles_overload(app):
+        app.add_error_handler(PoolOverloadedError, _answer_overload)
     app.add_middleware(_TemplateRecorder())
     _wrap(app, lifecycle)
 
@@ -91,6 +96,32 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
     attributes = {"__call__": call, "__slots__": (), "__module__": base.__module__, _MARK: lifecycle}
     # The class is replaced, because Python looks `__call__` up on the class and not on the instance.
     app.__class__ = type(base.__name__, (base,), attributes)
+
+
+def _handles_overload(app: "App[Any, Any]") -> bool:
+    """Return whether the application has a handler for the error or a base class of it, Exception left out.
+
+    Falcon itself has a handler for Exception.
+    """
+    handlers = app._error_handlers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
+    return any(kind in handlers for kind in PoolOverloadedError.__mro__ if issubclass(kind, SQLAlchemyError))
+
+
+async def _answer_overload(
+    _request: Request,
+    response: Response | None,
+    error: PoolOverloadedError,
+    _params: dict[str, Any],
+    ws: WebSocket | None = None,
+) -> None:
+    if response is None:
+        if ws is not None:
+            await ws.close(TRY_AGAIN_LATER)
+        return
+    answer = overload_answer(error)
+    response.status = answer.status
+    response.set_headers(dict(answer.headers))
+    response.data = answer.body
 
 
 class _TemplateRecorder:

@@ -6,19 +6,22 @@ from typing import Any, Unpack
 from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.exceptions import ImproperlyConfiguredException
 
-from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
     Lifecycle,
     LifecycleOptions,
     Scrape,
     called_twice,
+    context_or_none,
     kind_of,
+    overload_answer,
     path_taken,
 )
 
 from .metrics import ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
+from .request_context import WebSocketContext
 from .routes import route_of
 
 _LIFECYCLE = "db_lifecycle"
@@ -68,7 +71,28 @@ def setup_db(
     application: Any = app
     application.asgi_handler = DBContextMiddleware(application.asgi_handler, lifecycle)
     app.on_startup.insert(0, start)
+    handlers = application.exception_handlers
+    if lifecycle.answer_503 and not any(kind in handlers for kind in PoolOverloadedError.__mro__):
+        handlers[PoolOverloadedError] = _answer_overload
+    if lifecycle.answer_503:
+        application.after_exception.append(_shed_websocket)
     app.on_shutdown.insert(0, lifecycle.shut_down)
+
+
+def _answer_overload(_request: Request[Any, Any, Any], error: PoolOverloadedError) -> Response[bytes]:
+    answer = overload_answer(error)
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+
+
+async def _shed_websocket(error: Exception, _scope: Any) -> None:
+    """Note why Litestar closes a websocket, because its exception handlers are for requests only."""
+    context = context_or_none()
+    if not isinstance(error, PoolOverloadedError) or not isinstance(context, WebSocketContext):
+        return
+    if context.is_started:
+        context.is_shed = True
+    else:
+        context.failure = error
 
 
 def _serve_metrics(app: Litestar, scrape: Scrape) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Unpack
 
-from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
     BeforeCommitCallback,
     Context,
@@ -19,6 +19,7 @@ from context_async_sqlalchemy.adapter_kit import (
 from .base_http_middleware import install_inner_release
 from .lifespan import run_lifespan
 from .metrics import ScrapedApp, is_scrape
+from .overload import answer_overload
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
 from .routes import route_of
@@ -75,6 +76,10 @@ class DBContextMiddleware:
             else:
                 # The client has left in the middle, so the application was stopped in the middle of its work.
                 await finish(context, commit=False)
+        except PoolOverloadedError as error:
+            await finish(context, commit=False)
+            if not (self.lifecycle.answer_503 and await answer_overload(error, context, scope, send)):
+                raise
         except BaseException:
             await finish(context, commit=False)
             raise

@@ -3,17 +3,20 @@
 from collections.abc import Iterable
 from typing import Any, Unpack
 
-from quart import Quart, Response, request, websocket
+from quart import Quart, Response, has_websocket_context, request, websocket
 from quart.wrappers import BaseRequestWebsocket
 
-from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
+    TRY_AGAIN_LATER,
     Lifecycle,
     LifecycleOptions,
     Scrape,
     called_twice,
+    context_or_none,
     kind_of,
+    overload_answer,
     path_taken,
     route_name,
 )
@@ -21,6 +24,7 @@ from context_async_sqlalchemy.adapter_kit import (
 from .metrics import METHODS, ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
 from .protocol import Scope
+from .request_context import RequestContext
 
 _EXTENSION = "context_async_sqlalchemy"
 _TEMPLATE = "context_async_sqlalchemy.rule"
@@ -60,10 +64,30 @@ def setup_db(
         _serve_metrics(app, scrape)
     if lifecycle.observers:
         _store_templates(app)
+    if lifecycle.answer_503:
+        app.register_error_handler(PoolOverloadedError, _overload_handler(app))
     app.extensions[_EXTENSION] = lifecycle
     # A method is replaced, because Quart documents this for middleware.
     application: Any = app
     application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle)
+
+
+def _overload_handler(app: Quart) -> Any:
+    async def answer_overload(error: PoolOverloadedError) -> Any:
+        # Quart takes the handler of the nearest class, but a handler of the application for any base class comes first.
+        of_application = app.error_handler_spec[None][None]
+        for kind in PoolOverloadedError.__mro__[1:]:
+            if kind in of_application:
+                own: Any = of_application[kind]
+                return await app.ensure_async(own)(error)
+        context = context_or_none()
+        if has_websocket_context() and isinstance(context, RequestContext) and context.is_started:
+            await websocket.close(TRY_AGAIN_LATER)
+            return None
+        answer = overload_answer(error)
+        return Response(answer.body, answer.status, answer.headers)
+
+    return answer_overload
 
 
 def _serve_metrics(app: Quart, scrape: Scrape) -> None:

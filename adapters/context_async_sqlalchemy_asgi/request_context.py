@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 from typing import Any
 
-from context_async_sqlalchemy.adapter_kit import Context, Rules, Work, release_by_status, stand_ins
+from context_async_sqlalchemy.adapter_kit import TRY_AGAIN_LATER, Context, Rules, Work, release_by_status, stand_ins
 from context_async_sqlalchemy.observer import ReleaseCause
 
 from .protocol import Message, Scope, Send, is_stream
@@ -106,13 +106,23 @@ class WebSocketContext(RequestContext):
     """The context of a websocket, which is released at the handshake.
 
     After the handshake a unit of work is a message: the handler opens a context for each by ``db_context``.
+
+    Attributes:
+        is_shed: whether the framework closes the websocket because of a ``PoolOverloadedError``.
+
     """
 
-    __slots__ = ()
+    __slots__ = ("is_shed",)
+
+    def __init__(self, rules: Rules, scope: Scope, send: Send, parent: Context | None) -> None:
+        super().__init__(rules, scope, send, parent)
+        self.is_shed = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application, after a release if the message answers the handshake."""
         if self.is_started:
+            if self.is_shed and message["type"] == "websocket.close":
+                message = {**message, "code": TRY_AGAIN_LATER, "reason": "overloaded"}
             return self._send(message)
         match message["type"]:
             case "websocket.accept":

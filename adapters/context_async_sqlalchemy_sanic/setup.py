@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from sanic import Sanic
 from sanic.signals import Event
 
-from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
     Lifecycle,
@@ -18,6 +18,7 @@ from context_async_sqlalchemy.adapter_kit import (
 )
 
 from .metrics import serve_metrics
+from .overload import answer_overload, close_shed_websocket
 from .request_context import RequestContexts, find_context_of_request
 from .requests import require_known_sanic, route_of
 from .sanic_ext import inject_sessions
@@ -67,6 +68,10 @@ def setup_db(
         ):
             app.on_request(signals.open_early, priority=_FIRST)
         inject_sessions(app, lifecycle.connections)
+        # Only now, because the application's own handler has priority, and Sanic refuses a second one.
+        handlers = app.error_handler.cached_handlers
+        if lifecycle.answer_503 and not any((kind, None) in handlers for kind in PoolOverloadedError.__mro__):
+            app.error_handler.add(PoolOverloadedError, answer_overload)
 
     async def announce_workers(app: Sanic[Any, Any]) -> None:
         lifecycle.announce_workers(app.state.workers)
@@ -86,6 +91,8 @@ def setup_db(
     app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(signals.fail)
     app.signal(Event.HTTP_LIFECYCLE_RESPONSE, priority=_FIRST)(signals.finish)
     app.signal(Event.WEBSOCKET_HANDLER_AFTER, priority=_FIRST_OF_WEBSOCKET_AFTER)(signals.finish_websocket)
+    if lifecycle.answer_503:
+        app.signal(Event.WEBSOCKET_HANDLER_EXCEPTION)(close_shed_websocket)
     app.register_listener(prepare, "before_server_start", priority=_FIRST)
     # create_server() warns about listeners of main_process_start. This event precedes the workers as well.
     app.register_listener(announce_workers, "main_process_ready")

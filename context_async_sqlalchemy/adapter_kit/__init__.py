@@ -19,17 +19,20 @@ from context_async_sqlalchemy._finishing.finish import finish, finish_by_status,
 from context_async_sqlalchemy._redaction import kind_of, without_statements
 
 from .lifecycle import Lifecycle, LifecycleOptions
+from .overload import TRY_AGAIN_LATER, OverloadAnswer, overload_answer
 from .routes import route_name
 from .scrape import DEFAULT_METRICS_PATH, Scrape, path_taken
 from .setup import called_twice, middleware_position, position_inside_tracing
 
 __all__ = [
     "DEFAULT_METRICS_PATH",
+    "TRY_AGAIN_LATER",
     "BeforeCommitCallback",
     "Context",
     "Database",
     "Lifecycle",
     "LifecycleOptions",
+    "OverloadAnswer",
     "Rules",
     "Scrape",
     "Work",
@@ -45,6 +48,7 @@ __all__ = [
     "make_current",
     "middleware_position",
     "open_context",
+    "overload_answer",
     "path_taken",
     "position_inside_tracing",
     "release_by_status",

@@ -44,6 +44,7 @@ class LifecycleOptions(TypedDict, total=False):
     metrics_access: MetricsAccess | None
     check_at_start: bool
     processes: int | None
+    answer_503: bool
 
 
 class Lifecycle(Rules):
@@ -69,6 +70,8 @@ class Lifecycle(Rules):
         check_at_start: open each connection once in ``start``, and compare the pools with the server's limits.
         processes: the number of processes that run the application, for that comparison. None means the number that
             the framework knows, or else the environment variable ``WEB_CONCURRENCY``, or else 1.
+        answer_503: answer a ``PoolOverloadedError`` that reaches the framework by 503 with ``Retry-After``. The adapter
+            answers.
         tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
         route_of: returns the route of the request that a context was opened for. The adapter sets it.
 
@@ -90,6 +93,7 @@ class Lifecycle(Rules):
         metrics_access: MetricsAccess | None = None,
         check_at_start: bool = False,
         processes: int | None = None,
+        answer_503: bool = True,
         commit_on: CommitRule = commits_below_400,
         before_commit: BeforeCommitCallback | None = None,
         after_commit: AfterCommitCallback | None = None,
@@ -119,6 +123,7 @@ class Lifecycle(Rules):
         self.has_connections = bool(self.connections)
         for connection in self.connections:
             connection.is_set_up = True
+        self.answer_503 = answer_503
         self.start_observing()
 
     def start_observing(self) -> None:

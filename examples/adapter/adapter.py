@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Unpack
 
-from context_async_sqlalchemy import DBConnect
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
+    TRY_AGAIN_LATER,
     Context,
     Lifecycle,
     LifecycleOptions,
@@ -16,6 +17,7 @@ from context_async_sqlalchemy.adapter_kit import (
     finish_by_status,
     leave_context,
     make_current,
+    overload_answer,
     path_taken,
     release_by_status,
     route_name,
@@ -72,6 +74,12 @@ def _db_context(lifecycle: Lifecycle) -> Middleware:
         except RaisedResponse as raised:
             await finish_by_status(context, raised.response.status)
             raise
+        except PoolOverloadedError as error:
+            await finish(context, commit=False)
+            shed = await _answer_overload(request, error) if lifecycle.answer_503 else None
+            if shed is None:
+                raise
+            return shed
         except BaseException:  # A cancellation too.
             await finish(context, commit=False)
             raise
@@ -80,6 +88,16 @@ def _db_context(lifecycle: Lifecycle) -> Middleware:
         return answer
 
     return db_context
+
+
+async def _answer_overload(request: Request, error: PoolOverloadedError) -> Answer | None:
+    if request.accepted is not None:
+        await request.accepted.end(TRY_AGAIN_LATER)
+        return request.accepted
+    if request.has_begun:  # A stream, which the server cuts.
+        return None
+    answer = overload_answer(error)
+    return Response(answer.status, answer.body, answer.headers)
 
 
 async def _release(request: Request, status: int) -> None:

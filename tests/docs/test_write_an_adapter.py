@@ -40,7 +40,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_documented_adapter_is_the_tested_one() -> None:
     code = (ROOT / "examples/adapter/adapter.py").read_text()
     assert _block("python") == code
-    assert len(code.splitlines()) < 100
+    assert len(code.splitlines()) < 120
 
 
 def test_every_name_of_the_kit_is_explained() -> None:

@@ -73,6 +73,7 @@ class Request:
         state: for middlewares, which keep their data about the request here.
         before_headers: awaited with the request and its status before the headers of a stream or a websocket are sent.
         has_begun: whether a part of the response has been sent.
+        accepted: the websocket, once the request has been accepted as one.
 
     """
 
@@ -93,6 +94,7 @@ class Request:
         self.state: dict[str, object] = {}
         self.before_headers: list[BeforeHeaders] = []
         self.has_begun = False
+        self.accepted: WebSocket | None = None
         self._reader, self._writer = connection
 
     async def stream(self, status: int = 200) -> Stream:
@@ -121,7 +123,8 @@ class Request:
         await self._run_before_headers(WebSocket.status)
         upgrade = [("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-accept", accept_key(key))]
         self._send_headers(WebSocket.status, upgrade)
-        return WebSocket(self._reader, self._writer)
+        self.accepted = WebSocket(self._reader, self._writer)
+        return self.accepted
 
     async def respond(self, response: Response) -> None:
         """Send an ordinary response; the server calls it after all middlewares."""

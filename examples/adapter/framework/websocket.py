@@ -6,6 +6,7 @@ import hashlib
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE = 0x1, 0x8
+_NORMAL = 1000
 _LAST_FRAME = 0x80
 _OPCODE, _LENGTH = 0x0F, 0x7F
 _LENGTH_IN_2_BYTES, _LENGTH_IN_8_BYTES = 126, 127
@@ -31,6 +32,7 @@ class WebSocket:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._is_ended = False
 
     async def receive(self) -> str | None:
         """Return the next text message, or None when the client has closed the websocket."""
@@ -48,9 +50,11 @@ class WebSocket:
         """Send a text message."""
         await self._write_frame(_TEXT, message.encode())
 
-    async def end(self) -> None:
-        """Tell the client that the websocket is closed; the server calls it when the handler has returned."""
-        await self._write_frame(_CLOSE, b"")
+    async def end(self, code: int = _NORMAL) -> None:
+        """Tell the client that the websocket is closed, if it was not told; the server calls it after the handler."""
+        if not self._is_ended:
+            self._is_ended = True
+            await self._write_frame(_CLOSE, code.to_bytes(2))
 
     async def _read_frame(self) -> tuple[int, bytes]:
         first, second = await self._reader.readexactly(2)
