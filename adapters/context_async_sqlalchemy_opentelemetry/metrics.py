@@ -57,6 +57,7 @@ class Metrics:
 
         count = meter.create_counter
         self._timeouts = count("db.client.connection.timeouts", "{timeout}", "Waits that timed out.")
+        self._shed = count("db.session.requests_shed", "{request}", "Checkouts refused, as they waited for too long.")
         self._early_releases = count(
             "db.session.early_releases", "{release}", "Connections given back before their context ended."
         )
@@ -100,11 +101,13 @@ class Metrics:
         self._contexts.add(1, {"outcome": context.outcome})
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
-        """Measure the wait of a failed checkout, and count a time-out or a cancellation."""
+        """Measure the wait of a failed checkout, and count a time-out, a refusal or a cancellation."""
         attributes = {POOL_NAME: failure.pool.name, "route": failure.route}
         self._wait_time.record(failure.wait_seconds, attributes)
         if failure.failure == "timeout":
             self._timeouts.add(1, attributes)
+        elif failure.failure == "shed":
+            self._shed.add(1, attributes)
         elif failure.failure == "cancelled":
             self._cancelled.add(1, {POOL_NAME: failure.pool.name})
 

@@ -78,6 +78,11 @@ class Metrics:
             "The number of connection timeouts that have occurred trying to obtain a connection from the pool.",
             *of_route,
         )
+        self.requests_shed = counter(
+            "db_session_requests_shed",
+            "Checkouts refused because they waited for too long (max_wait) or too many waited (max_waiting).",
+            *of_route,
+        )
         self.transaction_duration = histogram(
             "db_session_transaction_duration",
             "The time from a transaction's first statement to the end of its COMMIT or ROLLBACK.",
@@ -162,6 +167,7 @@ class RouteSeries:
         "_transactions",
         "held_idle",
         "nested_checkouts",
+        "requests_shed",
         "statements",
         "timeouts",
         "use_time",
@@ -180,6 +186,7 @@ class RouteSeries:
         self.held_idle = metrics.held_idle.labels(pool, route)
         self.statements = metrics.statements.labels(pool, route)
         self.timeouts = metrics.timeouts.labels(pool, route)
+        self.requests_shed = metrics.requests_shed.labels(pool, route)
         self.nested_checkouts = metrics.nested_checkouts.labels(pool, route)
         for sqlstate in sorted(RETRYABLE_SQLSTATES):
             metrics.retries.labels(pool, route, sqlstate)

@@ -147,6 +147,8 @@ class PrometheusObserver(Observer):
             series.wait_time.observe(failure.wait_seconds, exemplar)
             if failure.failure == "timeout":
                 series.timeouts.inc()
+            elif failure.failure == "shed":
+                series.requests_shed.inc()
             elif failure.failure == "cancelled":
                 self._of_pool(failure.pool).waits_cancelled.inc()
 

@@ -8,6 +8,7 @@ from grafana.builder.overview.queries import (
     POOL_LEGEND,
     ROUTE_LEGEND,
     SAVED,
+    SHED,
     TIMEOUTS,
     USE,
     WAIT,
@@ -105,6 +106,13 @@ ROUTES = Row(
             "Requests of a route that got no connection within pool_timeout: each of them failed. Healthy is 0.",
             "cpm",
             (Query(per_minute(of_route(TIMEOUTS), *BY_ROUTE), ROUTE_LEGEND),),
+        ),
+        Panel(
+            "Shed, a minute",
+            "Requests of a route that were refused a connection, because they waited for longer than max_wait or too "
+            "many waited (max_waiting): each got a 503. Healthy is 0; a few in a burst are what the limits are for.",
+            "cpm",
+            (Query(per_minute(of_route(SHED), *BY_ROUTE), ROUTE_LEGEND),),
         ),
         Panel(
             "Nested checkouts, a minute",

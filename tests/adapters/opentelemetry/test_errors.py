@@ -82,6 +82,7 @@ def test_an_error_outside_of_any_transaction_is_recorded_on_the_session(
     ("failure", "error", "error_type", "message"),
     [
         ("timeout", PoolTimeoutError("QueuePool limit reached"), "timeout", "QueuePool limit reached"),
+        ("shed", PoolTimeoutError("overloaded"), "shed", "overloaded"),
         ("cancelled", asyncio.CancelledError(), "cancelled", None),
         ("error", ConnectionRefusedError(111, "refused"), "ConnectionRefusedError", "[Errno 111] refused"),
         ("error", DriverError("hidden"), "23505", None),

@@ -96,6 +96,7 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
         early,
         early_release(early, 2.0),
         failed(record, pool, 1.0, 2.0, "timeout", error=PoolTimeoutError()),
+        failed(record, pool, 1.0, 1.5, "shed", error=PoolTimeoutError()),
         failed(record, pool, 1.0, 2.0, "cancelled", error=asyncio.CancelledError()),
     )
     observer.nested_checkout(NestedCheckout(pool, record))
@@ -118,6 +119,7 @@ def test_each_measurement_has_its_name_unit_and_kind(metrics: Metrics, observer:
         "db.session.transaction.duration": ("s", USED),
         "db.session.held_idle": ("s", USED),
         "db.session.early_release.saved": ("s", USED),
+        "db.session.requests_shed": ("{request}", "counter"),
         "db.session.early_releases": ("{release}", "counter"),
         "db.session.statements": ("{statement}", "counter"),
         "db.session.nested_checkouts": ("{checkout}", "counter"),
@@ -227,10 +229,12 @@ def test_waits_in_vain_are_in_the_wait_time_and_counted_by_their_reason(
     observer.checkout_failed(failed(None, pool, 0.0, 30.0, "timeout", error=PoolTimeoutError()))
     observer.checkout_failed(failed(None, pool, 0.0, 2.0, "cancelled", error=asyncio.CancelledError()))
     observer.checkout_failed(failed(None, pool, 0.0, 0.5, "error", error=ConnectionRefusedError()))
+    observer.checkout_failed(failed(None, pool, 0.0, 0.25, "shed", error=PoolTimeoutError()))
     assert metrics.numbers("db.client.connection.timeouts") == {_labels(route="none"): 1}
     assert metrics.numbers("db.session.waits_cancelled") == {_labels(): 1}
+    assert metrics.numbers("db.session.requests_shed") == {_labels(route="none"): 1}
     waits = metrics.histogram("db.client.connection.wait_time")[_labels(route="none")]
-    assert (waits.count, waits.sum) == (3, 32.5)
+    assert (waits.count, waits.sum) == (4, 32.75)
 
 
 def test_contexts_are_counted_from_zero_as_the_alerts_need_it(

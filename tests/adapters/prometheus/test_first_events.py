@@ -21,6 +21,11 @@ TROUBLES: list[tuple[str, dict[str, str], Trouble]] = [
         lambda observer, pool: observer.checkout_failed(failed(pool, context_of(ROUTE), "timeout", 9)),
     ),
     (
+        "db_session_requests_shed_total",
+        OF_ROUTE,
+        lambda observer, pool: observer.checkout_failed(failed(pool, context_of(ROUTE), "shed", 9)),
+    ),
+    (
         "db_session_transaction_duration_seconds_count",
         {**OF_ROUTE, "outcome": "unknown"},
         lambda observer, pool: observer.checkout_ended(checkout(pool, context_of(ROUTE), transaction(3, "unknown"))),

@@ -68,6 +68,7 @@ def _order_that_waits_in_vain(observer: PrometheusObserver, pool: FakePool) -> N
     context = context_of(UNMATCHED_ROUTE, "rollback")
     observer.nested_checkout(NestedCheckout(pool, context))
     observer.checkout_failed(failed(pool, context, "timeout", 30_000))
+    observer.checkout_failed(failed(pool, context, "shed", 500))
     observer.checkout_failed(failed(pool, context, "cancelled", 40))
     observer.checkout_failed(failed(pool, context, "error", 3))
     observer.context_ended(context)
