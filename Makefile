@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe test test-oldest test-newest prove soak lint workflows types imports check benchmark api dashboards docs pictures lock clean
+.PHONY: demo observe overload test test-oldest test-newest prove soak lint workflows types imports check benchmark api dashboards docs pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -20,6 +20,10 @@ observe: $(VENV)/.installed
 # One process for each core, each with a PostgreSQL of its own; one process where DATABASE_URL names the server of all.
 PROCESSES ?= $(if $(DATABASE_URL),0,auto)
 PYTEST := -m pytest --numprocesses $(PROCESSES) --dist worksteal
+
+# An application under twice the load that it can serve, with and without max_wait: half a minute.
+overload: $(VENV)/.installed
+	$(BIN)/python -m examples.overload
 
 test: $(VENV)/.installed
 	$(BIN)/python $(PYTEST)
