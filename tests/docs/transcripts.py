@@ -14,7 +14,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 30.0
-_SERVERS = ("python shop.py", "python traced_shop.py", "uvicorn ")
+_SERVERS = ("python shop.py", "python traced_shop.py", "uvicorn ", "sanic ", "gunicorn ")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
