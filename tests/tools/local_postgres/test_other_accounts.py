@@ -7,6 +7,7 @@ import socket
 import struct
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,10 @@ def as_account(uid: int, look: Callable[[], T]) -> T:
     The process is forked, because another account may not be able to execute this interpreter.
     """
     receiving, sending = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # pytest-xdist has a thread, of which CPython 3.12 warns. The child takes no lock of it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         try:
             os.setgroups([])
