@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TypedDict, Unpack
 
+from ._context.route_names import DEFAULT_MAX_ROUTES
 from ._context.rules import (
     DEFAULT_FINISH_TIMEOUT,
     AfterCommitCallback,
@@ -38,6 +39,7 @@ def setup_db(
     observers: Iterable[Observer] | None = None,
     leak_threshold: float | None = None,
     leak_stacks: bool = False,
+    max_routes: int = DEFAULT_MAX_ROUTES,
     metrics_access: MetricsAccess | None = None,
     check_at_start: bool = False,
     processes: int | None = None,
@@ -60,6 +62,7 @@ def setup_db(
             ``opentelemetry``). ``()`` means no observers.
         leak_threshold: seconds that a connection may be held before a warning names its holder. None never warns.
         leak_stacks: also name in those warnings where the connection was checked out.
+        max_routes: the number of different routes in metrics, spans and warnings. The rest count as ``other``.
         metrics_access: who may scrape: a bearer token, or a function that returns whether a request with these headers
             may. The names of the headers are in lower case. None lets everybody who reaches the path scrape.
         check_at_start: open each connection once before the first request. If one cannot be opened, the application
@@ -94,6 +97,7 @@ def setup_db(
         observers=observers,
         leak_threshold=leak_threshold,
         leak_stacks=leak_stacks,
+        max_routes=max_routes,
         metrics_access=metrics_access,
         check_at_start=check_at_start,
         processes=processes,

@@ -10,12 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy._runtime.time_limit import TimeLimit
 
+from .route_names import DEFAULT_MAX_ROUTES, RouteOf, limited
+
 CommitRule = Callable[[int], bool]
 BeforeCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
 AfterCommitCallback = Callable[[AsyncSession], Coroutine[Any, Any, None]]
-RouteOf = Callable[[Any], str]
-"""Returns the route of a framework's request, as ``adapter_kit.route_name`` makes it."""
-
 DEFAULT_FINISH_TIMEOUT = 10.0
 _FIRST_ERROR_STATUS = 400
 
@@ -37,6 +36,20 @@ def check_seconds(option: str, given: object) -> None:
         raise TypeError(f"{option} is a number of seconds: got {kind_of(given)}")
     if given <= 0:
         raise ValueError(f"{option} is in seconds and must be positive: got {given!r}")
+
+
+def check_count(option: str, given: object) -> None:
+    """Check the value of an option that is a number of things.
+
+    Raises:
+        TypeError: the value is not a whole number.
+        ValueError: the value is not positive.
+
+    """
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise TypeError(f"{option} is a whole number: got {kind_of(given)}")
+    if given <= 0:
+        raise ValueError(f"{option} must be positive: got {given!r}")
 
 
 def _checked_rule(commit_on: CommitRule) -> CommitRule:
@@ -78,13 +91,14 @@ class Rules:
             bounded by ``pool_timeout`` instead.
         tracks_contexts: keep the open contexts in ``live``, so that a shutdown can wait for them.
         route_of: returns the route of the request that a context was opened for. The adapter sets it.
+        max_routes: the number of different routes that observers are told of.
 
     Attributes:
         has_connections: whether ``setup_db`` was given connections. A session of any other is reported then.
 
     Raises:
-        TypeError: the rule or a hook is not callable, or the time limit is not a number.
-        ValueError: the time limit is not positive.
+        TypeError: the rule or a hook is not callable, or a limit is not a number.
+        ValueError: a limit is not positive.
 
     """
 
@@ -99,8 +113,10 @@ class Rules:
         finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
         tracks_contexts: bool = True,
         route_of: RouteOf | None = None,
+        max_routes: int = DEFAULT_MAX_ROUTES,
     ) -> None:
         check_seconds("finish_timeout", finish_timeout)
+        check_count("max_routes", max_routes)
         _require_callable("before_commit", before_commit)
         _require_callable("after_commit", after_commit)
         self.commit_on = _checked_rule(commit_on)
@@ -111,4 +127,4 @@ class Rules:
         self.commit_limit = TimeLimit(finish_timeout)
         self.tracks_contexts = tracks_contexts
         self.live: set[Ending] = set()
-        self.route_of = route_of
+        self.route_of = None if route_of is None else limited(route_of, max_routes)

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Iterable
 from typing import TypedDict
 
+from context_async_sqlalchemy._context.route_names import DEFAULT_MAX_ROUTES, RouteOf
 from context_async_sqlalchemy._context.rules import (
     DEFAULT_FINISH_TIMEOUT,
     AfterCommitCallback,
     BeforeCommitCallback,
     CommitRule,
-    RouteOf,
     Rules,
     check_seconds,
     commits_below_400,
@@ -41,6 +41,7 @@ class LifecycleOptions(TypedDict, total=False):
     observers: Iterable[Observer] | None
     leak_threshold: float | None
     leak_stacks: bool
+    max_routes: int
     metrics_access: MetricsAccess | None
     check_at_start: bool
     processes: int | None
@@ -66,6 +67,7 @@ class Lifecycle(Rules):
         leak_threshold: seconds that a connection may be held before a warning names its holder. None never warns.
         leak_stacks: also name in those warnings where the connection was checked out. Every checkout becomes slower,
             see docs/decisions/0013.
+        max_routes: the number of different routes in metrics, spans and warnings. The rest count as ``other``.
         metrics_access: who may scrape: a bearer token, or a function of the request's headers. None lets everybody.
         check_at_start: open each connection once in ``start``, and compare the pools with the server's limits.
         processes: the number of processes that run the application, for that comparison. None means the number that
@@ -90,6 +92,7 @@ class Lifecycle(Rules):
         observers: Iterable[Observer] | None = None,
         leak_threshold: float | None = None,
         leak_stacks: bool = False,
+        max_routes: int = DEFAULT_MAX_ROUTES,
         metrics_access: MetricsAccess | None = None,
         check_at_start: bool = False,
         processes: int | None = None,
@@ -108,6 +111,7 @@ class Lifecycle(Rules):
             finish_timeout=finish_timeout,
             tracks_contexts=tracks_contexts,
             route_of=route_of,
+            max_routes=max_routes,
         )
         check_seconds("drain_timeout", drain_timeout)
         if leak_threshold is not None:

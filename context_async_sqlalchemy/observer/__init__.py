@@ -9,6 +9,7 @@ from .exposition import Exposition, exposition_of
 from .records import (
     HISTORY,
     NO_ROUTE,
+    OTHER_ROUTE,
     UNMATCHED_ROUTE,
     Checkout,
     CheckoutPath,
@@ -31,6 +32,7 @@ from .records import (
 __all__ = [
     "HISTORY",
     "NO_ROUTE",
+    "OTHER_ROUTE",
     "UNMATCHED_ROUTE",
     "Checkout",
     "CheckoutPath",

@@ -36,13 +36,18 @@ WaitFailure = Literal["timeout", "cancelled", "error", "shed"]
 does not let it wait any longer, and it got a ``PoolOverloadedError``."""
 
 ContextOutcome = Literal["commit", "rollback", "failed", "unused"]
-"""How a context ended. ``failed``: its commit failed. ``unused``: it had no transaction."""
+"""How a context ended. ``failed``: its commit failed. ``unused``: it began a checkout and had no transaction.
+
+A context whose sessions ran no statement begins no checkout, so it has no record."""
 
 NO_ROUTE = "none"
 """The route of work outside of any request, such as a job or a script."""
 
 UNMATCHED_ROUTE = "unmatched"
 """The route of all requests that match no route. Their paths are not used, because they have no bound."""
+
+OTHER_ROUTE = "other"
+"""The route of all requests whose routes came after the first ``max_routes`` ones of their application."""
 
 _NANOSECOND = 1e-9
 
