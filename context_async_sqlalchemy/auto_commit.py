@@ -52,7 +52,7 @@ async def auto_commit_by_status_code(status_code: int, before_commit: BeforeComm
 
 
 async def commit_all_sessions(before_commit: BeforeCommitCallback | None = None) -> None:
-    """Commit all sessions of the context in the order of their first use, or roll back after ``set_rollback()``.
+    """Commit all sessions in the order of the first ``db_session`` calls, or roll back after ``set_rollback()``.
 
     Args:
         before_commit: awaited with each session before the first COMMIT.

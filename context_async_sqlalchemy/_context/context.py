@@ -145,7 +145,7 @@ class Context:
         return session
 
     def transactions(self) -> Work:
-        """Return the sessions that are in a transaction, in the order of their first use."""
+        """Return the sessions that are in a transaction, in the order in which the context got them."""
         work: Work = []
         # Neither a comprehension nor AsyncSession's own method, because each is one more call for every request.
         for entry in self.sessions.items():

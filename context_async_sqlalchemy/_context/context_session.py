@@ -88,18 +88,23 @@ def sync_session_of(session: AsyncSession) -> Session | None:
 
 
 def refuse_statements(session: AsyncSession) -> None:
-    """Make a session of an ended context raise ContextClosedError before it checks out a connection.
+    """Make a session of an ended context raise ContextClosedError before it takes a connection or reports a commit.
 
     A session that the application made itself, and put into the context, is left alone.
     """
     if isinstance(session, ContextSession):
         # SQLAlchemy asks for the bind before it asks the pool. The method is replaced on the instance, so that open
         # sessions cost nothing extra.
-        session.sync_session.get_bind = refuse  # type: ignore[method-assign]
+        sync_session = session.sync_session
+        sync_session.get_bind = refuse  # type: ignore[method-assign]
+        # These need no bind if the session has nothing to do, and would report a success.
+        sync_session.commit = refuse  # type: ignore[method-assign]
+        sync_session.begin = refuse  # type: ignore[method-assign]
+        sync_session.begin_nested = refuse  # type: ignore[method-assign]
 
 
 def refuse(*_args: Any, **_kwargs: Any) -> Any:
-    """Raise ContextClosedError. This is the ``get_bind`` of a session whose context has ended."""
+    """Raise ContextClosedError, in the place of methods of a session whose context has ended."""
     raise ContextClosedError
 
 

@@ -92,6 +92,21 @@ async def test_a_session_obtained_earlier_is_refused_too_and_takes_no_connection
     await _after_the_request(service, work)
 
 
+async def test_a_session_obtained_earlier_does_not_pretend_to_commit(service: Service) -> None:
+    async def work(session: AsyncSession) -> None:
+        with pytest.raises(ContextClosedError, match="run_in_new_ctx"):
+            await session.commit()
+        with pytest.raises(ContextClosedError):
+            await session.begin()
+        with pytest.raises(ContextClosedError):
+            await session.begin_nested()
+        # To give up is right in any state.
+        await session.rollback()
+        await session.close()
+
+    await _after_the_request(service, work)
+
+
 async def test_an_object_that_outlives_its_request_is_detached(service: Service) -> None:
     kept: list[tuple[AsyncSession, Note]] = []
 

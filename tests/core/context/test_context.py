@@ -193,9 +193,9 @@ async def test_the_session_of_an_ended_context_is_refused(connection: DBConnect)
         session = await db_session(connection)
     with pytest.raises(ContextClosedError):
         await session.execute(text("SELECT 1"))
-    async with session.begin():
-        with pytest.raises(ContextClosedError):
-            await session.scalar(text("SELECT 1"))
+    with pytest.raises(ContextClosedError):
+        async with session.begin():
+            pass
     assert in_use(connection) == 0
 
 

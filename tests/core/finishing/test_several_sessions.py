@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from context_async_sqlalchemy import DBConnect, rollback_all_sessions
+from context_async_sqlalchemy import DBConnect, PartialCommitError, db_session, rollback_all_sessions
 from context_async_sqlalchemy.adapter_kit import Lifecycle, finish, leave_context, open_context
 from tests.conformance.statements import run, write
 from tests.support.connections import connect_to, in_use
-from tests.support.database import APPLICATION_NAME, Database
+from tests.support.database import APPLICATION_NAME, FAILING_COMMIT, Database
 from tests.support.frozen import behind_proxy
 
 
@@ -61,5 +61,20 @@ async def test_a_cancellation_that_one_session_lets_out_reaches_the_others_only_
     assert "the session of 'first' could not be ended" in caplog.text
     assert await database.notes() == []
     leave_context(token)
+    for connection in (first, second):
+        await connection.close()
+
+
+async def test_the_first_session_that_was_asked_for_commits_first_though_it_is_used_last(database: Database) -> None:
+    first, second = (connect_to(database.url, name=name, pool_size=1) for name in ("first", "second"))
+    context, token = open_context(Lifecycle())
+    for connection in (first, second):
+        await db_session(connection)
+    await run(second, FAILING_COMMIT)
+    await write(first, "kept")
+    with pytest.raises(PartialCommitError, match="'second' failed after 'first' had been committed"):
+        await finish(context, commit=True)
+    leave_context(token)
+    assert await database.notes() == ["kept"]
     for connection in (first, second):
         await connection.close()
