@@ -1,10 +1,14 @@
-"""How a stream inside Starlette's ``BaseHTTPMiddleware`` is committed.
+"""How a stream inside Starlette's ``BaseHTTPMiddleware`` is committed, and cut.
 
 ``BaseHTTPMiddleware`` runs the application inside it in a separate task, and passes messages on through a queue. So
 ``send`` returns before the message reaches the database middleware, and a stream goes on using its session. The
 database middleware must not commit that session at the same time. So :class:`InnerRelease` commits in the inner task.
+
+If the application inside raises, ``BaseHTTPMiddleware`` ends the body as if it were complete, and raises the exception
+only then. So :func:`prevent_end` makes one that stands outside of the database middleware fail before that.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from context_async_sqlalchemy.adapter_kit import context_or_none
@@ -33,6 +37,38 @@ def install_inner_release(app: ASGIApp) -> None:
             break
     if innermost is not None and not isinstance(innermost.app, InnerRelease):
         innermost.app = InnerRelease(innermost.app)
+
+
+async def prevent_end(send: Send, error: Exception) -> None:
+    """Make a BaseHTTPMiddleware outside raise an error, in place of ending a response that has begun.
+
+    The middleware gets a piece of the body that no server can send. The attempt raises the error in the middleware's
+    own task, so the server cuts the connection. Without such a middleware the server raises it here. That is
+    ignored, because the caller raises the error too.
+
+    Args:
+        send: the function that the database middleware sends with.
+        error: what the application has raised.
+
+    """
+    with suppress(Exception):
+        await send({"type": "http.response.body", "body": _Unsendable(error), "more_body": True})
+
+
+class _Unsendable:
+    """A piece of a body that is not empty, and raises an error for whoever asks for its bytes."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        raise self._error
+
+    def __bytes__(self) -> bytes:
+        raise self._error
 
 
 class InnerRelease:

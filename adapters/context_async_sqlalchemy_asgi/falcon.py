@@ -1,6 +1,8 @@
 """``setup_db`` for Falcon's ASGI applications, which have no place for an ASGI middleware."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
+from re import Pattern
 from typing import Any, Unpack
 
 from falcon import inspect
@@ -59,19 +61,23 @@ def setup_db(
     _require_falcon_on_asgi(app)
     if hasattr(app, _MARK):
         raise called_twice()
-    lifecycle = Lifecycle(connections, route_of=_route_of, **options)
+    lifecycle = Lifecycle(connections, route_of=_route_finder(app), **options)
     scrape = lifecycle.scrape_at(metrics_path)
+
+    def require_free() -> None:
+        if scrape is not None:
+            _require_free(app, scrape.path)
+
+    require_free()
     if scrape is not None:
-        _require_free(app, scrape.path)
         app.add_route(scrape.path, _MetricsResource(scrape))
-        app.add_middleware(_PathCheck(app, scrape.path))
     if lifecycle.answer_503 and not _handles_overload(app):
         app.add_error_handler(PoolOverloadedError, _answer_overload)
     app.add_middleware(_TemplateRecorder())
-    _wrap(app, lifecycle)
+    _wrap(app, lifecycle, require_free)
 
 
-def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
+def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle, require_sound: Callable[[], None]) -> None:
     """Put the middleware around an application, while servers keep their reference to the application.
 
     A server calls ``type(app).__call__``, so the application gets a subclass whose ``__call__`` is the middleware.
@@ -82,7 +88,7 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle) -> None:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await base.__call__(app, scope, receive, send)
 
-    middleware = DBContextMiddleware(application, lifecycle)
+    middleware = DBContextMiddleware(application, lifecycle, require_sound)
 
     # The first parameter is named `self`, because Falcon's test clients recognize ASGI applications by that name.
     async def call(
@@ -148,8 +154,22 @@ class _TemplateRecorder:
         req.scope[_TEMPLATE] = req.uri_template
 
 
-def _route_of(scope: Scope) -> str:
-    return route_name(scope.get("method", "GET"), scope.get(_TEMPLATE))
+def _route_finder(app: "App[Any, Any]") -> Callable[[Scope], str]:
+    """Return a function that names the routes of an application: by a template, or by the prefix of a sink."""
+    prefixes: list[Pattern[str]] | None = None
+
+    def route_of(scope: Scope) -> str:
+        nonlocal prefixes
+        template: str | None = scope.get(_TEMPLATE)
+        if template is None:
+            if prefixes is None:
+                # Once, after the application's startup code, because this reads source files.
+                prefixes = [re.compile(sink.prefix) for sink in inspect.inspect_sinks(app)]
+            # Falcon has no hook for a sink, and takes the first that matches.
+            template = next((prefix.pattern for prefix in prefixes if prefix.match(scope["path"])), None)
+        return route_name(scope.get("method", "GET"), template)
+
+    return route_of
 
 
 class _MetricsResource:
@@ -165,22 +185,6 @@ class _MetricsResource:
         resp.data = body
 
     on_head = on_get
-
-
-class _PathCheck:
-    """Falcon middleware that stops the start if a later route has replaced the metrics."""
-
-    def __init__(self, app: "App[Any, Any]", path: str) -> None:
-        self._app = app
-        self._path = path
-
-    async def process_startup(
-        self,
-        scope: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
-        event: Mapping[str, Any],  # noqa: ARG002 - Falcon's signature
-    ) -> None:
-        """Check the path after the application has added its routes."""
-        _require_free(self._app, self._path)
 
 
 def _require_free(app: "App[Any, Any]", path: str) -> None:

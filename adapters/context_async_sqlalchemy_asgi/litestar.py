@@ -1,10 +1,13 @@
 """``setup_db`` for Litestar."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Unpack
+from urllib.parse import unquote
 
 from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.exceptions import ImproperlyConfiguredException
+from litestar.handlers import ASGIRouteHandler
+from litestar.routes import ASGIRoute
 
 from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
@@ -17,12 +20,13 @@ from context_async_sqlalchemy.adapter_kit import (
     kind_of,
     overload_answer,
     path_taken,
+    route_name,
 )
 
 from .metrics import ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
+from .protocol import Scope
 from .request_context import WebSocketContext
-from .routes import route_of
 
 _LIFECYCLE = "db_lifecycle"
 
@@ -57,7 +61,7 @@ def setup_db(
     _require_litestar(app)
     if _LIFECYCLE in app.state:
         raise called_twice()
-    lifecycle = Lifecycle(connections, route_of=route_of, **options)
+    lifecycle = Lifecycle(connections, route_of=_route_finder(app), **options)
     scrape = lifecycle.scrape_at(metrics_path)
     if scrape is not None:
         _serve_metrics(app, scrape)
@@ -106,6 +110,25 @@ def _serve_metrics(app: Litestar, scrape: Scrape) -> None:
         app.register(route(scrape.path, http_method=methods, name=ROUTE_NAME, include_in_schema=False)(answer))
     except ImproperlyConfiguredException as error:
         raise path_taken(scrape.path, error.detail) from error
+
+
+def _route_finder(app: Litestar) -> Callable[[Scope], str]:
+    """Return a function that names the routes of an application; Litestar tells the template, but not of a mount."""
+    # Litestar has taken the path of the mount off the path of the request. It may mount a handler at several paths.
+    mounts: dict[ASGIRouteHandler, list[str]] = {}
+
+    def route_of(scope: Scope) -> str:
+        handler = scope.get("route_handler")
+        template: str | None = scope.get("path_template")
+        if isinstance(handler, ASGIRouteHandler) and handler.is_mount:
+            if handler not in mounts:
+                routes = [route for route in app.routes if isinstance(route, ASGIRoute)]
+                mounts[handler] = [route.path for route in routes if route.route_handler is handler]
+            path = unquote(scope["raw_path"].decode("latin-1")).removeprefix(scope.get("root_path", ""))
+            template = next((mount for mount in mounts[handler] if path.startswith(mount)), None)
+        return route_name(scope.get("method", "GET"), template)
+
+    return route_of
 
 
 def _require_litestar(app: object) -> None:

@@ -1,6 +1,6 @@
 """The middleware that opens a context for each request, and ends the context after the application has returned."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Unpack
 
 from context_async_sqlalchemy import DBConnect, PoolOverloadedError
@@ -16,7 +16,7 @@ from context_async_sqlalchemy.adapter_kit import (
     make_current,
 )
 
-from .base_http_middleware import install_inner_release
+from .base_http_middleware import install_inner_release, prevent_end
 from .lifespan import run_lifespan
 from .metrics import ScrapedApp, is_scrape
 from .overload import answer_overload
@@ -41,14 +41,16 @@ class DBContextMiddleware:
     Args:
         app: the application, or the next middleware inside.
         lifecycle: the rules by which the contexts end.
+        require_sound: called after the application's startup code. If it raises, the server does not start.
 
     """
 
     _context_classes: dict[str, type[RequestContext]] = {"http": RequestContext, "websocket": WebSocketContext}  # noqa: RUF012 - read only
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, require_sound: Callable[[], None] = lambda: None) -> None:
         self.app = app
         self.lifecycle = lifecycle
+        self._require_sound = require_sound
         install_inner_release(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +58,7 @@ class DBContextMiddleware:
         context_class = self._context_classes.get(scope["type"])
         if context_class is None:
             if scope["type"] == "lifespan":
-                await run_lifespan(self.app, self.lifecycle, scope, receive, send)
+                await run_lifespan(self.app, self.lifecycle, self._require_sound, scope, receive, send)
             else:
                 await self.app(scope, receive, send)
             return
@@ -68,7 +70,7 @@ class DBContextMiddleware:
         context = scope[_CONTEXT] = context_class(self.lifecycle, scope, send, parent)
         token = make_current(context)
         try:
-            await self._serve(context, scope, receive)
+            await self._serve(context, scope, receive, send)
             if not context.sessions:
                 context.end()
             elif context.is_complete:
@@ -92,16 +94,22 @@ class DBContextMiddleware:
             # A connection that was made during the request keeps the ended context, and a failure keeps its frames.
             context.failure = None
 
-    async def _serve(self, context: RequestContext, scope: Scope, receive: Receive) -> None:
+    async def _serve(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.app(scope, receive, context.send)
-        except Exception:
+        except Exception as error:
             if context.failure is None:
+                if context.sessions:
+                    await finish(context, commit=False)
+                    if context.is_started and not context.is_complete:
+                        await prevent_end(send, error)
                 raise
         # The failure is read from the context, because the application may have caught or replaced the exception.
         if context.failure is not None:
             if context.is_started:
                 # If the application raises, the server cuts a response that is not complete.
+                await finish(context, commit=False)
+                await prevent_end(send, context.failure)
                 raise context.failure
             await respond_to_failed_commit(context.failure, scope, receive, context.send)
 

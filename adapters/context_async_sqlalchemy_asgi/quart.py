@@ -60,6 +60,12 @@ def setup_db(
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=_route_of, **options)
     scrape = lifecycle.scrape_at(metrics_path)
+
+    def require_free() -> None:
+        if scrape is not None:
+            _require_free(app, scrape.path)
+
+    require_free()
     if scrape is not None:
         _serve_metrics(app, scrape)
     if lifecycle.observers:
@@ -69,7 +75,7 @@ def setup_db(
     app.extensions[_EXTENSION] = lifecycle
     # A method is replaced, because Quart documents this for middleware.
     application: Any = app
-    application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle)
+    application.asgi_app = DBContextMiddleware(application.asgi_app, lifecycle, require_free)
 
 
 def _overload_handler(app: Quart) -> Any:
@@ -91,19 +97,12 @@ def _overload_handler(app: Quart) -> Any:
 
 
 def _serve_metrics(app: Quart, scrape: Scrape) -> None:
-    path = scrape.path
-
     async def answer() -> Response:
         scope: Any = request.scope
         status, headers, body = await scrape.answer(headers_of(scope))
         return Response(body, status, dict(headers))
 
-    async def require_still_free() -> None:
-        _require_free(app, path)
-
-    _require_free(app, path)
-    app.add_url_rule(path, ROUTE_NAME, answer, methods=list(METHODS), provide_automatic_options=False)
-    app.before_serving(require_still_free)
+    app.add_url_rule(scrape.path, ROUTE_NAME, answer, methods=list(METHODS), provide_automatic_options=False)
 
 
 def _require_free(app: Quart, path: str) -> None:

@@ -1,16 +1,20 @@
 """The names of routes on Quart, Litestar and Falcon."""
 
+import re
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import aiohttp
 import falcon.asgi
 import pytest
-from litestar import Litestar, Request, WebSocket
+import yarl
+from litestar import Litestar, Request, Router, WebSocket, asgi
 from litestar import get as litestar_get
 from litestar import websocket as litestar_websocket
 from quart import Quart
 from quart import websocket as quart_websocket
+from starlette.responses import PlainTextResponse
 
 from context_async_sqlalchemy import DBConnect, setup_db
 from tests.conformance.statements import run
@@ -113,3 +117,43 @@ async def test_on_quart_a_hook_before_the_view_has_the_name_too(connection: DBCo
             async with client.get(f"http://127.0.0.1:{port}{path}") as response:
                 assert response.status == 403
     assert [context.route for context in recorder.contexts] == ["GET /orders/<int:number>", "unmatched"]
+
+
+async def _ask(app: Any, paths: Iterable[str]) -> None:
+    async with under_uvicorn(app) as port, aiohttp.ClientSession() as client:
+        for path in paths:
+            async with client.get(yarl.URL(f"http://127.0.0.1:{port}{path}", encoded=True)) as response:
+                assert response.status == 200
+
+
+async def test_a_mount_of_litestar_is_named_by_its_path(connection: DBConnect) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await run(connection, "SELECT 1")
+        await PlainTextResponse("")(scope, receive, send)
+
+    @litestar_get("/")
+    async def root() -> str:
+        await run(connection, "SELECT 1")
+        return ""
+
+    deep = asgi("/deep", is_mount=True, copy_scope=True)(answer)
+    twice = asgi(["/first", "/second"], is_mount=True, copy_scope=True)(answer)
+    app, recorder = Litestar([root, Router("/api", route_handlers=[deep]), twice]), Recorder()
+    setup_db(app, [connection], observers=[recorder])
+    await _ask(app, ["/api/deep", "/api/deep/1", "/api/deep/%0d%0a/2", "/first/1", "/second/first/1", "/"])
+    names = ["GET /api/deep"] * 3 + ["GET /first", "GET /second", "GET /"]
+    assert [context.route for context in recorder.contexts] == names
+
+
+async def test_a_sink_of_falcon_is_named_by_its_prefix(connection: DBConnect) -> None:
+    async def sink(_req: object, resp: falcon.asgi.Response, **_parameters: str) -> None:
+        await run(connection, "SELECT 1")
+        resp.text = ""
+
+    app, recorder = _falcon(connection), Recorder()
+    app.add_sink(sink, "/files")
+    setup_db(app, [connection], observers=[recorder])
+    app.add_sink(sink, re.compile(r"/files/(?P<name>\d+)"))
+    await _ask(app, ["/files", "/files/a/b", "/files/7", "/files/007", "/files/%0d%0a", "/orders/1"])
+    names = ["GET /files"] * 2 + [r"GET /files/(?P<name>\d+)"] * 2 + ["GET /files", "GET /orders/{number:int}"]
+    assert [context.route for context in recorder.contexts] == names

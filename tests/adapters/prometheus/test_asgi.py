@@ -6,7 +6,6 @@ from typing import Any
 
 import aiohttp
 import falcon.asgi
-import falcon.testing
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -153,23 +152,12 @@ def test_a_path_at_which_something_is_mounted_is_refused(observer: PrometheusObs
         setup_db(Starlette(routes=[mount]), [], observers=[observer])
 
 
-async def test_a_path_that_is_taken_later_is_refused_at_the_start(observer: PrometheusObserver) -> None:
+async def test_a_path_that_is_taken_later_is_refused(observer: PrometheusObserver) -> None:
     app = Starlette()
     setup_db(app, [], observers=[observer])
     app.router.add_route("/metrics", _answer)
     with pytest.raises(RuntimeError, match="only one of them would be reached"):
         async with app.router.lifespan_context(app):
-            pass
-    quart = _quart()
-    setup_db(quart, [], observers=[observer])
-    quart.add_url_rule("/metrics", "late", view_func=str)
-    with pytest.raises(RuntimeError, match="only one of them would be reached"):
-        await quart.startup()
-    falcon_app = _falcon()
-    setup_db(falcon_app, [], observers=[observer])
-    falcon_app.add_route("/metrics", _falcon_resource("GET"))
-    with pytest.raises(RuntimeError, match="only one of them would be reached"):
-        async with falcon.testing.ASGIConductor(falcon_app):
             pass
     litestar = _litestar()
     setup_db(litestar, [], observers=[observer])
@@ -179,6 +167,56 @@ async def test_a_path_that_is_taken_later_is_refused_at_the_start(observer: Prom
 
     with pytest.raises(ImproperlyConfiguredException, match="metrics"):
         litestar.register(litestar_get("/metrics")(answer))
+
+
+def _taken_by_quart(observer: PrometheusObserver, *, at_start: bool) -> Any:
+    app = _quart()
+
+    async def take() -> None:
+        app.add_url_rule("/metrics", "late", view_func=str)
+
+    setup_db(app, [], observers=[observer])
+    if at_start:
+        app.before_serving(take)
+    else:
+        app.add_url_rule("/metrics", "late", view_func=str)
+    return app
+
+
+def _taken_by_falcon(observer: PrometheusObserver, *, at_start: bool) -> Any:
+    app = _falcon()
+
+    class Startup:
+        async def process_startup(self, _scope: object, _event: object) -> None:
+            app.add_route("/metrics", _falcon_resource("GET"))
+
+    setup_db(app, [], observers=[observer])
+    if at_start:
+        app.add_middleware(Startup())
+    else:
+        app.add_route("/metrics", _falcon_resource("GET"))
+    return app
+
+
+@pytest.mark.parametrize("at_start", [False, True])
+@pytest.mark.parametrize("make", [_taken_by_quart, _taken_by_falcon])
+async def test_a_path_that_is_taken_on_quart_or_falcon_stops_the_start(
+    observer: PrometheusObserver, make: Callable[..., Any], at_start: bool
+) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        assert not sent
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(RuntimeError, match="only one of them would be reached"):
+        await make(observer, at_start=at_start)({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+    (failed,) = sent
+    assert failed["type"] == "lifespan.startup.failed"
+    assert "only one of them would be reached" in failed["message"]
 
 
 @pytest.mark.parametrize("make", [Starlette, FastAPI])
