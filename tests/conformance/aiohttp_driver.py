@@ -1,10 +1,13 @@
 """The conformance cases on aiohttp."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ClassVar
 
 from aiohttp import WSMsgType, web
 from aiohttp.typedefs import Handler as AiohttpHandler
+from aiohttp.typedefs import Middleware
 
 from context_async_sqlalchemy import setup_db
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
@@ -75,39 +78,88 @@ async def _clone_request(request: web.Request, handler: AiohttpHandler) -> web.S
     return await handler(request.clone(scheme="https", remote="192.0.2.1"))
 
 
+@web.middleware
+async def _return_raised_answers(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        return web.Response(status=answer.status, headers=answer.headers, text=answer.text)
+
+
+@web.middleware
+async def _answer_500_to_any_exception(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Exception:  # noqa: BLE001 - an error mapper, as applications have them
+        return web.Response(status=500, text="Internal Server Error")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What stands around the handlers of a case on aiohttp.
+
+    Args:
+        outside: middlewares outside of the library's, the outermost first.
+        inside: middlewares inside of it.
+        prefix: of a sub-application that has the handlers, and is set up too.
+        handler_cancellation: whether a handler is cancelled when its client hangs up. aiohttp's default is no.
+
+    """
+
+    outside: Sequence[Middleware] = ()
+    inside: Sequence[Middleware] = ()
+    prefix: str = ""
+    handler_cancellation: bool = True
+
+
 class AiohttpDriver(Driver):
-    """aiohttp, served by an AppRunner with handler_cancellation."""
+    """aiohttp, served by an AppRunner."""
 
-    name = "aiohttp"
-    handler_cancellation = True
-    clones_requests = False
-    """With a middleware inside the library's that gives the handler a clone of the request."""
+    framework = "aiohttp"
+    SURROUNDINGS: ClassVar[Mapping[str, Surroundings]] = {
+        "": Surroundings(),
+        "clones": Surroundings(inside=[_clone_request], handler_cancellation=False),
+        "sub-application-under-clones": Surroundings(inside=[_clone_request], prefix="/sub"),
+        "error-mappers": Surroundings(outside=[_answer_500_to_any_exception], inside=[_return_raised_answers]),
+    }
 
-    def __init__(self) -> None:
+    def __init__(self, surroundings: str) -> None:
+        super().__init__(surroundings)
+        self._around = self.SURROUNDINGS[surroundings]
         self._app: web.Application | None = None
+
+    @property
+    def prefix(self) -> str:
+        return self._around.prefix
 
     @asynccontextmanager
     async def serving(self, setup: Setup) -> AsyncGenerator[int]:
+        around = self._around
         app = self._app = web.Application()
+        handlers = web.Application() if around.prefix else app
         handler = _as_aiohttp_handler(setup.handler)
         for path, other in setup.others.items():
-            app.router.add_route("*", path, _as_aiohttp_handler(other))
+            handlers.router.add_route("*", path, _as_aiohttp_handler(other))
         if setup.mounted:
             mounted = web.Application()
             mounted.router.add_route("*", "/", handler)
             setup_db(mounted, [])
-            app.add_subapp("/mounted/", mounted)
+            handlers.add_subapp("/mounted/", mounted)
         else:
-            app.router.add_route("*", "/{tail:.*}", handler)
+            for path in ("/", "/websocket"):
+                handlers.router.add_route("*", path, handler)
+        if around.prefix:
+            setup_db(handlers, [])
+            app.add_subapp(around.prefix, handlers)
         setup_db(app, setup.connections, **setup.options)
-        if self.clones_requests:
-            app.middlewares.append(_clone_request)
+        app.middlewares.extend(around.inside)
         if setup.map_errors == "inside":
             app.middlewares.append(_answer_409_to_any_exception)
         elif setup.map_errors == "outside":
             app.middlewares.insert(0, _answer_409_to_any_exception)
+        app.middlewares[:0] = around.outside
         runner = web.AppRunner(
-            app, handler_cancellation=self.handler_cancellation, shutdown_timeout=setup.grace, access_log=None
+            app, handler_cancellation=around.handler_cancellation, shutdown_timeout=setup.grace, access_log=None
         )
         await runner.setup()
         try:
@@ -117,16 +169,8 @@ class AiohttpDriver(Driver):
             await runner.cleanup()
 
     def route(self, path: str) -> str:
-        return f"GET {path}"
+        return f"GET {self.prefix}{path}"
 
     def live_contexts(self) -> int:
         assert self._app is not None
         return len(self._app[LIFECYCLE].live)
-
-
-class CloningAiohttpDriver(AiohttpDriver):
-    """The same with cloned requests, and without handler_cancellation, as aiohttp's default is."""
-
-    name = "aiohttp-cloning"
-    handler_cancellation = False
-    clones_requests = True

@@ -1,52 +1,66 @@
-"""The frameworks that the cases run on; a new one is a line here."""
+"""The frameworks that the cases run on, and what stands around their handlers; a new one is a line here."""
 
 import pytest
 
 from context_async_sqlalchemy import DBConnect
-from tests.conformance.aiohttp_driver import AiohttpDriver, CloningAiohttpDriver
-from tests.conformance.asgi_driver import (
-    FastAPIHypercornDriver,
-    FastAPIUvicornDriver,
-    StarletteHypercornDriver,
-    StarletteUvicornDriver,
-)
+from tests.conformance.aiohttp_driver import AiohttpDriver
+from tests.conformance.asgi_driver import FastAPIDriver, StarletteDriver
 from tests.conformance.driver import Driver
 from tests.conformance.example_driver import ExampleDriver
-from tests.conformance.sanic_driver import ExtendedSanicDriver, SanicDriver
+from tests.conformance.sanic_driver import SanicDriver
 from tests.conformance.service import Service
 from tests.support.database import Database
 
-DRIVERS: list[type[Driver]] = [
-    AiohttpDriver,
-    ExampleDriver,
-    FastAPIHypercornDriver,
-    FastAPIUvicornDriver,
-    SanicDriver,
-    StarletteHypercornDriver,
-    StarletteUvicornDriver,
+Place = tuple[type[Driver], str]
+"""A framework, and a name of its ``SURROUNDINGS``."""
+
+PLACES: list[Place] = [
+    (AiohttpDriver, ""),
+    (ExampleDriver, ""),
+    (FastAPIDriver, "hypercorn"),
+    (FastAPIDriver, "uvicorn"),
+    (SanicDriver, ""),
+    (StarletteDriver, "hypercorn"),
+    (StarletteDriver, "uvicorn"),
 ]
-# What Sanic Extensions add to requests and responses could come between these rules and the application. So could a
-# middleware of aiohttp that clones the request.
-EXTENDED_MODULES = {"test_commit_before_response", "test_status_decides"}
-CLONING_MODULES = EXTENDED_MODULES | {"test_one_session", "test_retried"}
+"""Every case runs in these."""
+
+_ENDS = {"test_commit_before_response", "test_status_decides"}
+_CONTEXTS = {"test_nothing_held_unused", "test_observed", "test_one_session"}
+OTHER_PLACES: dict[Place, set[str]] = {
+    (AiohttpDriver, "clones"): _ENDS | _CONTEXTS | {"test_retried"},
+    (AiohttpDriver, "sub-application-under-clones"): _CONTEXTS | {"test_commit_before_response"},
+    (AiohttpDriver, "error-mappers"): _ENDS | {"test_always_finished"},
+    (FastAPIDriver, "base-http-middleware-outside"): _ENDS,
+    (FastAPIDriver, "mounted-application-h11"): _CONTEXTS | {"test_outlived_context"},
+    (FastAPIDriver, "pipelined"): {"test_commit_before_response", "test_one_session"},
+    (FastAPIDriver, "yield-dependencies-h11"): _ENDS | _CONTEXTS,
+    (SanicDriver, "asgi"): {"test_commit_before_response", "test_one_session", "test_outlived_context"},
+    (SanicDriver, "asgi-blueprints"): _ENDS | {"test_several_connections"},
+    (SanicDriver, "blueprints"): _CONTEXTS | {"test_commit_before_response"},
+    (SanicDriver, "early-answers"): _ENDS,
+    (SanicDriver, "ext"): _ENDS,
+    (StarletteDriver, "base-http-middleware-inside-h11"): _ENDS | {"test_always_finished"},
+    (StarletteDriver, "parametrised-mount-hypercorn"): _CONTEXTS | {"test_commit_before_response"},
+    (StarletteDriver, "pipelined-h11"): {"test_one_session", "test_status_decides"},
+}
+"""The rules that run within further surroundings: those that the surroundings might break."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the case on each framework."""
+    """Run the case in each place."""
     if "driver" in metafunc.fixturenames:
         module = metafunc.definition.path.stem
-        drivers = [*DRIVERS]
-        if module in EXTENDED_MODULES:
-            drivers.append(ExtendedSanicDriver)
-        if module in CLONING_MODULES:
-            drivers.append(CloningAiohttpDriver)
-        metafunc.parametrize("driver", drivers, indirect=True, ids=lambda driver: driver.name)
+        places = [*PLACES, *(place for place, modules in OTHER_PLACES.items() if module in modules)]
+        ids = [driver(surroundings).name for driver, surroundings in places]
+        metafunc.parametrize("driver", places, indirect=True, ids=ids)
 
 
 @pytest.fixture
 def driver(request: pytest.FixtureRequest) -> Driver:
     """Make the driver of the case's framework."""
-    driver: Driver = request.param()
+    driver_class, surroundings = request.param
+    driver: Driver = driver_class(surroundings)
     return driver
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from context_async_sqlalchemy import DBConnect
 
@@ -77,13 +77,32 @@ class Setup:
 
 
 class Driver(ABC):
-    """One framework under test."""
+    """One framework under test, within some surroundings.
 
-    name: str
+    Args:
+        surroundings: a name of ``SURROUNDINGS``.
+
+    """
+
+    framework: ClassVar[str]
+    SURROUNDINGS: ClassVar[Mapping[str, Any]]
+    """What may stand around the handlers of an application: servers, middlewares, mounts. The key is a short name."""
     handler_accepts_websockets = True
     """Whether a handler runs before the handshake of a websocket; else the framework has shaken hands by then."""
     maps_failing_commits_inside = False
     """Whether an error mapper that stands inside sees a commit that fails."""
+    may_answer_again = True
+    """Whether a handler may begin a second response when the headers of the first were refused."""
+    stops_while_requests_run = True
+    """Whether the server stops after its grace though a request is in flight."""
+
+    def __init__(self, surroundings: str) -> None:
+        self.name = f"{self.framework}-{surroundings}" if surroundings else self.framework
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the paths of all handlers, where the surroundings mount them."""
+        return ""
 
     @abstractmethod
     def serving(self, setup: Setup) -> AbstractAsyncContextManager[int]:

@@ -1,7 +1,8 @@
 """The conformance cases on the example framework of ``examples/adapter``, whose adapter is a third party's."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 from context_async_sqlalchemy.adapter_kit import Lifecycle
 from examples.adapter.adapter import setup_db
@@ -51,9 +52,11 @@ async def _answer_409_to_any_exception(request: Request, handler: AppHandler) ->
 class ExampleDriver(Driver):
     """The example framework on its server."""
 
-    name = "example"
+    framework = "example"
+    SURROUNDINGS: ClassVar[Mapping[str, None]] = {"": None}
 
-    def __init__(self) -> None:
+    def __init__(self, surroundings: str) -> None:
+        super().__init__(surroundings)
         self._app: App | None = None
 
     @asynccontextmanager

@@ -16,16 +16,23 @@ from tests.support.waiting import until, until_async
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+def request_under(prefix: str) -> bytes:
+    """Return a request for the handler of a case, under the prefix of a driver."""
+    return REQUEST.replace(b"GET /", f"GET {prefix}/".encode())
+
+
 class RawClient:
     """A client that sees bytes, and can hang up."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, prefix: str) -> None:
         self.reader = reader
         self._writer = writer
+        self._request = request_under(prefix)
 
-    def send(self, data: bytes = REQUEST) -> None:
-        """Send a request."""
-        self._writer.write(data)
+    def send(self, data: bytes | None = None, *, headers: bytes = b"") -> None:
+        """Send bytes; by default a request, with more headers, each ended by a line break."""
+        request = self._request.replace(b"\r\n\r\n", b"\r\n" + headers + b"\r\n")
+        self._writer.write(request if data is None else data)
 
     def hang_up(self) -> None:
         """Reset the connection, as a client that goes away does."""
@@ -37,13 +44,15 @@ class Client:
 
     Args:
         port: where it listens.
-        path: the path of the handler under test.
+        path: the path of the handler under test, under the prefix.
+        prefix: the prefix of the driver.
 
     """
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, prefix: str = "") -> None:
         self._port = port
-        self._root = f"http://127.0.0.1:{port}"
+        self._prefix = prefix
+        self._root = f"http://127.0.0.1:{port}{prefix}"
         self._url = f"{self._root}{path}"
         self._session = aiohttp.ClientSession()
 
@@ -74,7 +83,7 @@ class Client:
         """Open a TCP connection to the service."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            yield RawClient(reader, writer)
+            yield RawClient(reader, writer, self._prefix)
         finally:
             writer.transport.abort()
 
@@ -110,7 +119,7 @@ class Service:
         used = [self.connection] if connections is None else list(connections)
         setup = Setup(handler, used, options, map_errors=map_errors, others=others or {}, mounted=mounted, grace=grace)
         async with self.driver.serving(setup) as port:
-            client = Client(port, "/mounted/" if mounted else "/")
+            client = Client(port, "/mounted/" if mounted else "/", self.driver.prefix)
             try:
                 yield client
                 await self.nothing_is_held(used)

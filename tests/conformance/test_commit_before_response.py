@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from context_async_sqlalchemy import DBConnect, db_context, db_session
 from tests.conformance.driver import Exchange, Reply
-from tests.conformance.service import REQUEST, Service
+from tests.conformance.service import Service
 from tests.conformance.statements import run, write
 from tests.support.connections import in_use
 from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT
@@ -94,16 +94,20 @@ async def test_a_failing_commit_at_header_time_is_a_well_formed_500(service: Ser
         await stream.write(b"never sent")
 
     async with service.running(handler) as client, client.raw() as raw:
-        raw.send(REQUEST.replace(b"\r\n\r\n", b"\r\nAccept-Encoding: gzip\r\n\r\n"))
+        raw.send(headers=b"Accept-Encoding: gzip\r\n")
         head = await raw.reader.readuntil(b"\r\n\r\n")
         headers = {
             name.strip().lower(): value.strip()
             for name, value in (line.split(b":", 1) for line in head.split(b"\r\n")[1:] if line)
         }
         assert head.split()[1] == b"500"
-        assert b"transfer-encoding" not in headers
         assert b"content-encoding" not in headers
-        body = await raw.reader.readexactly(int(headers[b"content-length"]))
+        if b"transfer-encoding" in headers:
+            # An ASGI server chunks a body whose length the framework does not name.
+            assert b"content-length" not in headers
+            body = await raw.reader.readuntil(b"\r\n0\r\n\r\n")
+        else:
+            body = await raw.reader.readexactly(int(headers[b"content-length"]))
         assert b"Internal Server Error" in body
     assert await service.database.notes("unique_notes") == []
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from context_async_sqlalchemy import DBConnect, Retry, atomic_db_session, db_context, retried, setup_db
-from tests.conformance.service import REQUEST, Client
+from tests.conformance.service import Client
 from tests.conformance.statements import run, write
 from tests.support.connections import in_use
 from tests.support.database import FAILING_COMMIT, Database
@@ -58,7 +58,7 @@ async def _serving(
 async def _received(client: Client) -> bytes:
     """Request a stream, and return all bytes until the service closes the connection."""
     async with client.raw() as raw:
-        raw.send(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        raw.send(headers=b"Connection: close\r\n")
         received = b""
         try:
             while piece := await raw.reader.read(1000):
