@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from aiohttp import web
@@ -29,7 +29,7 @@ class _Counted(PrometheusObserver):
 
     def __init__(self) -> None:
         super().__init__(CollectorRegistry())
-        self.renderings = 0
+        self.scrapes = self.renderings = 0
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
@@ -53,9 +53,13 @@ def _measure_routes(observer: PrometheusObserver) -> None:
             observer.checkout_ended(checkout(pool, context, transaction(3), early_by=early_by))
 
 
-def _app(observer: PrometheusObserver) -> web.Application:
+def _app(observer: _Counted) -> web.Application:
+    def count(_headers: Mapping[str, str]) -> bool:
+        observer.scrapes += 1
+        return True
+
     app = web.Application()
-    setup_db(app, [], observers=[observer])
+    setup_db(app, [], observers=[observer], metrics_access=count)
     return app
 
 
@@ -78,7 +82,7 @@ async def test_scrapes_at_once_share_a_rendering(observer: _Counted, aiohttp_cli
 
     observer.may_go_on.clear()
     scrapes = [asyncio.create_task(scrape()) for _ in range(SCRAPES)]
-    await until(lambda: observer.renderings > 0, "a rendering has begun")
+    await until(lambda: observer.scrapes == SCRAPES, "all scrapes have arrived")
     observer.may_go_on.set()
     bodies = set(await asyncio.gather(*scrapes))
     assert len(bodies) <= observer.renderings <= 3
@@ -95,7 +99,7 @@ async def test_a_name_is_looked_up_meanwhile(observer: _Counted, aiohttp_client:
     idle = max([await _look_up() for _ in range(5)])
     observer.may_go_on.clear()
     scrapes = [asyncio.create_task(client.get("/metrics")) for _ in range(SCRAPES)]
-    await until(lambda: observer.renderings > 0, "a rendering has begun")
+    await until(lambda: observer.scrapes == SCRAPES, "all scrapes have arrived")
     # The renderings wait, so this look-up would wait for ever if they kept the loop's own threads busy.
     assert await _look_up() < idle + 1
     observer.may_go_on.set()
