@@ -20,11 +20,10 @@ MODULES = [
 PUBLISHED = {f"{CORE}.test_utils"}
 # The API of the adapters names these with their own type; see ASGIHTTPDBSessionMiddleware there.
 IN_ADAPTERS = {f"{CORE}.ASGIHTTPDBSessionMiddleware"}
-DOCUMENTED = set(
-    re.findall(
-        r"^\.\. auto(?:function|class|exception|data):: ([\w.]+)$", "".join(p.read_text() for p in PAGES), re.MULTILINE
-    )
+ENTRIES = re.findall(
+    r"^\.\. auto(?:function|class|exception|data):: ([\w.]+)$", "".join(p.read_text() for p in PAGES), re.MULTILINE
 )
+DOCUMENTED = set(ENTRIES)
 
 
 def _own_functions(module: ModuleType) -> set[str]:
@@ -45,6 +44,10 @@ def test_every_public_name_is_documented(name: str) -> None:
 def test_every_function_of_a_published_module_is_documented(name: str) -> None:
     offered = {f"{name}.{each}" for each in _own_functions(importlib.import_module(name))}
     assert offered - DOCUMENTED == set()
+
+
+def test_no_name_is_documented_twice() -> None:
+    assert sorted(name for name in DOCUMENTED if ENTRIES.count(name) > 1) == []
 
 
 def test_no_documented_name_is_missing() -> None:
