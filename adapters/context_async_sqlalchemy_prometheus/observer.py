@@ -28,6 +28,7 @@ from .exposition import render
 from .metrics import Metrics, PoolSeries, RouteSeries
 from .multiprocess import directory_or_none, registry_of_all, wipe
 from .pools import GAUGES, PoolCollector, PoolGauges
+from .process_files import claim
 from .series import CounterSeries
 from .several_workers import warn_of_several, workers_of_command
 
@@ -59,6 +60,7 @@ class PrometheusObserver(Observer):
             self._gauges: PoolGauges | None = None
         else:
             self._directory.mkdir(parents=True, exist_ok=True)
+            claim(self._directory)
             self._pools = self._gauges = PoolGauges(registry)
             self._traces = Traces()  # The multiprocess mode drops exemplars (prometheus-client 0.26).
         # Every update of a metric holds this lock; see .series. It is never held while a route or a span is looked up,

@@ -50,17 +50,36 @@ _LOCK = "scrape.lock"
 _SUMMABLE = ("counter", "histogram", "summary")
 """The types whose files are added up. Gauges have other rules, such as the maximum, or a label for each process."""
 
+_NAMESPACE = "pid_namespace"
+"""Names the PID namespace of the processes that write the files. Their ids mean nothing in another one."""
+
 _OF_PROCESS = re.compile(r"(counter|gauge_[a-z]+|histogram|summary)_(\d+)\.db")
 _OF_ENDED = re.compile(r"(counter|histogram|summary)_ended\.(db|new|json|draft)")
 
 
+def claim(directory: Path) -> None:
+    """Write down that the processes of this PID namespace use the directory, unless others do."""
+    with suppress(FileExistsError), (directory / _NAMESPACE).open("x") as file:
+        file.write(_own_namespace())
+
+
 def written_files(directory: Path) -> list[Path]:
     """Return the files in a directory that prometheus-client and this module have written, but for the lock."""
-    return [path for path in directory.iterdir() if _OF_PROCESS.fullmatch(path.name) or _OF_ENDED.fullmatch(path.name)]
+    return [
+        path
+        for path in directory.iterdir()
+        if path.name == _NAMESPACE or _OF_PROCESS.fullmatch(path.name) or _OF_ENDED.fullmatch(path.name)
+    ]
 
 
 def has_ended_processes(directory: Path) -> bool:
-    """Return whether there are files that :func:`add_up_ended` would make fewer."""
+    """Return whether there are files that :func:`add_up_ended` would make fewer.
+
+    In another container than the processes nothing can be told of them, so the answer is False.
+    """
+    namespace = directory / _NAMESPACE
+    if namespace.exists() and namespace.read_text() != _own_namespace():
+        return False
     return any(_ended(directory, type_, "json").exists() for type_ in _SUMMABLE) or bool(_of_ended(directory))
 
 
@@ -157,6 +176,13 @@ def _write(path: Path, files: list[str]) -> None:
                 values.write_value(key, sample.value, 0.0)
     finally:
         values.close()
+
+
+def _own_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""  # Only Linux has PID namespaces.
 
 
 def _is_running(process_id: int) -> bool:

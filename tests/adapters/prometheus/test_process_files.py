@@ -121,6 +121,24 @@ def test_a_process_that_really_has_ended_is_seen(directory: Path, process_id: li
     assert not (directory / f"counter_{gone}.db").exists()
 
 
+def test_a_process_of_another_container_adds_nothing_up(
+    directory: Path, process_id: list[int], ended: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PrometheusObserver(CollectorRegistry())
+    _measure([1001, 1002], process_id)
+    before, files = _as_prometheus_client_reads(directory), set(directory.glob("*.db"))
+    ended |= {1001, 1002}
+    with monkeypatch.context() as patch:
+        patch.setattr(process_files, "_own_namespace", lambda: "pid:[of another container]")
+        process_files.claim(directory)
+        assert _scrape(directory) == before
+        assert set(directory.glob("*.db")) == files
+    _scrape(directory)
+    assert set(directory.glob("*.db")) < files | set(directory.glob("*_ended.db"))
+    multiprocess.wipe(directory)
+    assert [path.name for path in directory.iterdir()] == ["scrape.lock"]
+
+
 @pytest.mark.parametrize(
     ("killed_at", "calls_before"),
     [(step, calls) for step in ("write_text", "replace", "unlink") for calls in range(6)],
