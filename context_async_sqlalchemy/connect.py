@@ -201,6 +201,11 @@ class DBConnect:
         return self._name is not None or self._url is not None
 
     @property
+    def limits_waits(self) -> bool:
+        """Whether ``max_wait`` or ``max_waiting`` is set."""
+        return self._max_wait is not None or self._max_waiting is not None
+
+    @property
     def engine(self) -> AsyncEngine | None:
         """The current engine, or None before the first use and after ``close``."""
         return self._engine

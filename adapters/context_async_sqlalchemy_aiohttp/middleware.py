@@ -22,10 +22,15 @@ from .request_context import RequestContext, find_request_context
 from .streams import cut_if_partly_sent, release_before_last_piece
 
 
-def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
+def db_context_middleware(lifecycle: Lifecycle, *, is_outermost: bool) -> Middleware:
     """Return the middleware that opens a context for each request, and ends the context.
 
     aiohttp writes an ordinary response after all middlewares have returned. So a commit that fails here is a 500.
+
+    Args:
+        lifecycle: the rules by which the contexts end.
+        is_outermost: whether to answer a shed request here. Otherwise its exception is for the middlewares outside.
+
     """
 
     @web.middleware
@@ -44,7 +49,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
         except BaseException as error:
             try:
                 await _finish_after(error, context)
-                answer = await _answer_overload(error, context, lifecycle)
+                answer = await _answer_overload(error, context, lifecycle, is_outermost=is_outermost)
                 if answer is not None:
                     return answer
             finally:
@@ -62,7 +67,7 @@ def db_context_middleware(lifecycle: Lifecycle) -> Middleware:
             await finish_by_status(context, getattr(response, "status", 500))
         except BaseException as error:
             # The flush may need a connection.
-            answer = await _answer_overload(error, context, lifecycle)
+            answer = await _answer_overload(error, context, lifecycle, is_outermost=is_outermost)
             if answer is None:
                 cut_if_partly_sent(request)
                 raise
@@ -79,12 +84,27 @@ async def _finish_after(error: BaseException, context: RequestContext) -> None:
         await finish(context, commit=False)
 
 
+def overload_middleware() -> Middleware:
+    """Return the middleware that answers a shed request, if no middleware inside has answered."""
+
+    @web.middleware
+    async def answer_overload(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except PoolOverloadedError as error:
+            if request.writer.output_size > 0:
+                raise
+            return _unavailable(error)
+
+    return answer_overload
+
+
 async def _answer_overload(
-    error: BaseException, context: RequestContext, lifecycle: Lifecycle
+    error: BaseException, context: RequestContext, lifecycle: Lifecycle, *, is_outermost: bool
 ) -> web.StreamResponse | None:
     """Return a 503 for a shed request, or the websocket closed by 1013.
 
-    Return None for another error, and if a part of a stream has been sent.
+    Return None for another error, if a part of a stream has been sent, and if a middleware outside may answer.
     """
     if not isinstance(error, PoolOverloadedError) or not lifecycle.answer_503:
         return None
@@ -94,6 +114,10 @@ async def _answer_overload(
             return None
         await stream.close(code=TRY_AGAIN_LATER)
         return context.stream
+    return _unavailable(error) if is_outermost else None
+
+
+def _unavailable(error: PoolOverloadedError) -> web.Response:
     answer = overload_answer(error)
     return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 

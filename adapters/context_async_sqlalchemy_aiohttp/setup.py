@@ -16,7 +16,7 @@ from context_async_sqlalchemy.adapter_kit import (
 )
 
 from .metrics import serve_metrics
-from .middleware import db_context_middleware, release_before_headers
+from .middleware import db_context_middleware, overload_middleware, release_before_headers
 from .routes import route_finder
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
@@ -63,7 +63,11 @@ def setup_db(
     if scrape is not None:
         serve_metrics(app, scrape)
     app[LIFECYCLE] = lifecycle
-    app.middlewares.insert(index, db_context_middleware(lifecycle))
+    # A position that was passed says that middlewares outside are to see exceptions. OpenTelemetry's are to see a 503.
+    is_outermost = not position
+    app.middlewares.insert(index, db_context_middleware(lifecycle, is_outermost=is_outermost))
+    if lifecycle.answer_503 and not is_outermost and any(each.limits_waits for each in lifecycle.connections):
+        app.middlewares.insert(0, overload_middleware())
     app.on_response_prepare.append(release_before_headers)
     # aiohttp sends on_shutdown before the open requests get their grace period, so that signal would be too early.
     app.cleanup_ctx.append(start_and_shut_down)

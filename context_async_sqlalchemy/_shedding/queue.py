@@ -7,6 +7,7 @@ unchanged.
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,8 @@ class Waiting:
 
     def __init__(self, engine: Engine) -> None:
         self.limit: Limit = limit_of(None)
-        self.since: dict[object, float] = {}
+        # An OrderedDict, because the first entry of a dict is found late if many before it were deleted.
+        self.since: OrderedDict[object, float] = OrderedDict()
         self._engine = engine
         self._name = ""
         self._max_waiting: int | None = None
@@ -86,7 +88,7 @@ class Waiting:
 class _Watch:
     """Asks the limit from time to time whether one checkout may go on waiting."""
 
-    def __init__(self, limit: Limit, asked_at: float, since: dict[object, float]) -> None:
+    def __init__(self, limit: Limit, asked_at: float, since: OrderedDict[object, float]) -> None:
         self.timeout = asyncio.timeout(None)
         self._loop = asyncio.get_running_loop()
         self._limit = limit

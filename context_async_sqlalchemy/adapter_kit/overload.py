@@ -1,6 +1,7 @@
 """The answer to a request that was shed: ``PoolOverloadedError`` has left the application's own code."""
 
 import logging
+import math
 from time import monotonic
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ def overload_answer(error: PoolOverloadedError) -> OverloadAnswer:
 
     """
     now = monotonic()
-    if now >= _said.get(error.pool, 0.0) + _SAY_AGAIN_AFTER:
+    if now >= _said.get(error.pool, -math.inf) + _SAY_AGAIN_AFTER:
         _said[error.pool] = now
         why = "\n".join((str(error), *getattr(error, "__notes__", ())))
         logger.warning("requests are answered by 503: %s. This is said again after %g s", why, _SAY_AGAIN_AFTER)

@@ -67,9 +67,9 @@ class Client:
             return response.status, await response.text()
 
     @asynccontextmanager
-    async def streaming(self) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Request the handler, and read its body piece by piece."""
-        async with self._session.get(self._url) as response:
+    async def streaming(self, path: str | None = None) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Request the handler, or another path, and read its body piece by piece."""
+        async with self._session.get(self._url if path is None else f"{self._root}{path}") as response:
             yield response
 
     @asynccontextmanager

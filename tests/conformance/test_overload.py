@@ -16,6 +16,7 @@ from tests.support.connections import connect_to
 from tests.support.database import Database
 from tests.support.models import Note
 from tests.support.recorder import Recorder
+from tests.support.waiting import until
 
 _TRY_AGAIN_LATER = 1013
 
@@ -39,8 +40,8 @@ async def _exhausted(connection: DBConnect) -> AsyncGenerator[None]:
         yield
 
 
-async def _status_and_headers(client: Client) -> tuple[int, str | None, str]:
-    async with client.streaming() as response:
+async def _status_and_headers(client: Client, path: str | None = None) -> tuple[int, str | None, str]:
+    async with client.streaming(path) as response:
         return response.status, response.headers.get("Retry-After"), await response.text()
 
 
@@ -51,12 +52,16 @@ async def test_a_shed_request_is_a_503_with_retry_after_and_is_counted(service: 
         await write(service.connection, "never")
         return Reply()
 
-    async with service.running(handler, observers=[recorder]) as client:
+    async with service.running(handler, observers=[recorder], others={"/shed/{id}": handler}) as client:
         async with _exhausted(service.connection):
-            status, retry_after, body = await _status_and_headers(client)
+            status, retry_after, body = await _status_and_headers(client, "/shed/1")
+            # It had no transaction.
+            await until(lambda: [each.outcome for each in recorder.contexts] == ["unused"], "the request is counted")
         assert (status, retry_after) == (503, "1")
         assert "main" not in body
-        assert [failure.failure for failure in recorder.failures] == ["shed"]
+        assert [(failure.failure, failure.route) for failure in recorder.failures] == [
+            ("shed", service.driver.route("/shed/{id}"))
+        ]
         assert await service.database.notes() == []
 
 
@@ -79,9 +84,11 @@ async def test_a_flush_at_the_end_that_gets_no_connection_is_a_503_too(service: 
         (await db_session(service.connection)).add(Note(body="never"))
         return Reply()
 
-    async with service.running(handler) as client:
+    recorder = Recorder()
+    async with service.running(handler, observers=[recorder]) as client:
         async with _exhausted(service.connection):
             status, retry_after, _ = await _status_and_headers(client)
+            await until(lambda: [each.outcome for each in recorder.contexts] == ["failed"], "the request is counted")
         assert (status, retry_after) == (503, "1")
         assert await service.database.notes() == []
 
