@@ -17,7 +17,7 @@ from sqlalchemy.util.queue import AsyncAdaptedQueue
 from context_async_sqlalchemy import DBConnect, _pool_queue
 from context_async_sqlalchemy._pool_queue import HandOnPool, hand_places_on
 from context_async_sqlalchemy.adapter_kit import Lifecycle
-from tests.core.observing.engines import SELECT, around, engine_of, select_on
+from tests.core.observing.engines import SELECT, engine_of, select_on
 from tests.support.database import Database
 from tests.support.recorder import Recorder
 from tests.support.waiting import turns, until
@@ -59,7 +59,7 @@ class Connects:
             self.running -= 1
 
 
-@pytest.fixture(params=["psycopg, from_url", "asyncpg, engine_creator, observed"])
+@pytest.fixture(params=["psycopg, from_url", "asyncpg, from_engine, observed"])
 async def make_engine(request: pytest.FixtureRequest, database: Database) -> AsyncGenerator[MakeEngine]:
     """Give the test what makes an engine of a DBConnect, whose dialect is initialized and whose pool is empty."""
     driver, way, *is_observed = request.param.split(", ")
@@ -71,7 +71,7 @@ async def make_engine(request: pytest.FixtureRequest, database: Database) -> Asy
         if way == "from_url":
             connection = DBConnect.from_url(url, **options)
         else:
-            connection = around(create_async_engine(url, **options))
+            connection = DBConnect.from_engine(create_async_engine(url, **options))
         made.append(connection)
         if is_observed:
             Lifecycle([connection], observers=[Recorder()])

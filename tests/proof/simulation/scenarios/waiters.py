@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import greenlet_spawn
 
-from context_async_sqlalchemy import DBConnect, commit_db_session, db_context, rollback_db_session
+from context_async_sqlalchemy import DBConnect, PoolOverloadedError, commit_db_session, db_context, rollback_db_session
 from tests.proof.simulation.ledger import Unit
 from tests.proof.simulation.scenarios.cancelling import cancel_at_a_tie, cancel_some_time
 from tests.proof.simulation.scenarios.observed import observe
@@ -29,8 +29,10 @@ async def waiters(world: World) -> None:
     """Let four to six tasks use a small pool; cancel some of them, and renew the engine or its pool in between."""
     choices = world.choices
     old, new = world.serve("old"), world.serve("new")
+    max_wait = choices.choose((None, None, 0.005, "adaptive"))
     connection = world.connect(
         old,
+        max_wait=max_wait,
         pool_size=choices.choose((1, 2)),
         max_overflow=choices.choose((0, 1)),
         pool_timeout=100.0,
@@ -44,7 +46,9 @@ async def waiters(world: World) -> None:
     actors: list[asyncio.Task[None]] = []
     for name in _NAMES[: choices.choose((4, 5, 6))]:
         unit = world.ledger.open(name, size=0)
-        task = asyncio.create_task(_work(world, connection, unit, may_fail=budget > 0))
+        task = asyncio.create_task(
+            _work(world, connection, unit, may_fail=budget > 0, may_be_shed=max_wait is not None)
+        )
         actors.append(task)
         cancel_some_time(world, task, [unit])
         cancel_at_a_tie(world, task, [unit])
@@ -55,14 +59,15 @@ async def waiters(world: World) -> None:
     await world.close()
 
 
-async def _work(world: World, connection: DBConnect, unit: Unit, *, may_fail: bool) -> None:
+async def _work(world: World, connection: DBConnect, unit: Unit, *, may_fail: bool, may_be_shed: bool) -> None:
     await asyncio.sleep(world.choices.choose((0.0, 0.0, 0.001, _SPREAD)))
     use = world.choices.choose((_select, _select, _select_twice, _invalidate, _detach))
     try:
         async with db_context():
             await use(world, connection)
     except BaseException as error:  # noqa: BLE001 - looked at below
-        _judge(world, unit, error, may_fail=may_fail)
+        if not (may_be_shed and isinstance(error, PoolOverloadedError)):
+            _judge(world, unit, error, may_fail=may_fail)
 
 
 def _judge(world: World, unit: Unit, error: BaseException, *, may_fail: bool) -> None:
