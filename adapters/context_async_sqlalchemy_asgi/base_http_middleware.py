@@ -14,7 +14,7 @@ from typing import Any
 from context_async_sqlalchemy.adapter_kit import context_or_none
 from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import ASGIApp, Message, Receive, Scope, Send, is_stream
+from .protocol import ASGIApp, Message, Receive, Scope, Send, has_length, is_stream
 from .request_context import RequestContext
 
 _MOST_LAYERS = 100
@@ -119,7 +119,9 @@ class _StreamRelease:
         self._scope = scope
         self._context = context
         self._send = send
+        # The start of a response, or a piece of a body of known length, which is sent after the next message is known.
         self._held: Message | None = None
+        self._has_length = False
 
     async def send(self, message: Message) -> None:
         """Send a message of the application, after the release if a stream needs one."""
@@ -132,13 +134,24 @@ class _StreamRelease:
                 self._held = message
                 return
         elif held is not None:
-            if message.get("more_body", False):
+            if message.get("more_body", False) and not self.is_incomplete:
+                self._has_length = has_length(held)
                 await self._release_at(held, "headers" if self._scope["method"] != "HEAD" else "end")
+            await self._end_before(message)
             await self._send(held)
-        elif self.is_incomplete and not message.get("more_body", False):
+        else:
+            await self._end_before(message)
+        if self.is_incomplete and self._has_length:
+            # The client treats a body of known length as complete with its last byte, which may be in this piece.
+            self._held = message
+        else:
+            await self._send(message)
+
+    async def _end_before(self, message: Message) -> None:
+        """Release before the last piece of a stream, if the message is that piece."""
+        if self.is_incomplete and not message.get("more_body", False):
             self.is_incomplete = False
             await self._context.release("end")
-        await self._send(message)
 
     async def _release_at(self, start: Message, cause: ReleaseCause) -> None:
         self._context.is_released_inside = self.is_incomplete = True

@@ -13,6 +13,11 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _STATUSES_WITHOUT_BODY = (204, 304)
 
 
+def has_length(start: Message) -> bool:
+    """Return whether the start of a response names the length of its body."""
+    return any(name.lower() == b"content-length" for name, _ in start.get("headers", ()))
+
+
 def is_stream(scope: Scope, status: int, start: Message) -> bool:
     """Return whether a response has a body whose length its start does not name.
 
@@ -22,7 +27,6 @@ def is_stream(scope: Scope, status: int, start: Message) -> bool:
         start: the first message of the response.
 
     """
-    # The usual case is first, so that it costs no further calls.
     if any(name.lower() == b"content-length" for name, _ in start.get("headers", ())):
         return False
     return status not in _STATUSES_WITHOUT_BODY and scope.get("method") != "HEAD"

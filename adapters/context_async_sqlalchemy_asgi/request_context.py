@@ -6,7 +6,7 @@ from typing import Any
 from context_async_sqlalchemy.adapter_kit import TRY_AGAIN_LATER, Context, Rules, Work, release_by_status, stand_ins
 from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import Message, Scope, Send, is_stream
+from .protocol import Message, Scope, Send, has_length, is_stream
 
 _NOT_ANSWERED = 500
 _SWITCHING_PROTOCOLS = 101
@@ -32,7 +32,17 @@ class RequestContext(Context):
 
     """
 
-    __slots__ = ("_released_stand_ins", "_send", "failure", "is_complete", "is_released_inside", "is_started", "status")
+    __slots__ = (
+        "_held",
+        "_released_stand_ins",
+        "_send",
+        "_start",
+        "failure",
+        "is_complete",
+        "is_released_inside",
+        "is_started",
+        "status",
+    )
 
     def __init__(self, rules: Rules, scope: Scope, send: Send, parent: Context | None) -> None:
         super().__init__(rules, parent, scope)
@@ -43,6 +53,9 @@ class RequestContext(Context):
         self.is_released_inside = False
         self.failure: Exception | None = None
         self._released_stand_ins: Work = []
+        self._start: Message | None = None
+        # A piece of a body of known length, which is sent after the next one is known, or after the last release.
+        self._held: Message | None = None
 
     @property
     def response_has_begun(self) -> bool:
@@ -53,6 +66,7 @@ class RequestContext(Context):
         """Send a message of the application, after a release if the message needs one."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._start = message
             if not self.sessions:
                 self.is_started = True
                 return self._send(message)
@@ -62,7 +76,7 @@ class RequestContext(Context):
         # Not `message.get`, because it is one more call for every request.
         if "more_body" not in message or not message["more_body"]:
             self.is_complete = True
-        if not self.sessions:
+        if not self.sessions and self._held is None:
             return self._send(message)
         return self._go_on(message)
 
@@ -99,7 +113,14 @@ class RequestContext(Context):
             await self.release("end")
         if self.failure is not None:
             raise self.failure
-        await self._send(message)
+        held, self._held = self._held, None
+        if held is not None:
+            await self._send(held)
+        if not self.is_complete and not self.is_released_inside and self._start is not None and has_length(self._start):
+            # The client treats a body of known length as complete with its last byte, which may be in this piece.
+            self._held = message
+        else:
+            await self._send(message)
 
 
 class WebSocketContext(RequestContext):

@@ -124,18 +124,28 @@ def _before_end(stream: Any, name: str, callback: Callback[Argument], argument: 
     if getattr(stream, "head_only", False):
         # The response to a HEAD request is complete with its headers.
         return
-    # A body of known length is complete with its last byte. An ASGI server counts the bytes itself.
-    has_length = name == "response_func" and send == stream.http1_response_normal
+    # A body of known length is complete with its last byte. An ASGI server counts the bytes itself. So there each piece
+    # is held back until the next one, because the last byte may be in it.
+    counts = name == "response_func" and send == stream.http1_response_normal
+    holds = name == "send" and "content-length" in stream.response.headers
+    held: Any = None
 
     async def call_back_and_send(data: Any, end_stream: bool) -> None:  # noqa: FBT001 - the signature is Sanic's
-        if end_stream or (has_length and len(data) >= stream.response_bytes_left):
+        nonlocal held
+        if end_stream or (counts and len(data) >= stream.response_bytes_left):
             setattr(stream, name, send)
             try:
                 await callback(argument, stream.response.status, "end")
             except BaseException:
                 cut_connection(stream.request)
                 raise
-        await send(data, end_stream)
+        earlier, held = held, None
+        if earlier is not None:
+            await send(earlier, end_stream=False)
+        if holds and not end_stream:
+            held = data
+        else:
+            await send(data, end_stream)
 
     setattr(stream, name, call_back_and_send)
 

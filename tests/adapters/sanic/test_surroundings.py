@@ -156,19 +156,43 @@ async def test_a_background_task_needs_a_context_of_its_own(
     assert await database.notes() == ["by the handler", "by the task"]
 
 
+@pytest.mark.parametrize("length", [None, 5])
+@pytest.mark.parametrize("ends", ["by its last byte", "by eof()"])
 async def test_a_stream_that_ends_its_own_body_is_cut_on_an_asgi_server_too(
-    app: Any, connection: DBConnect, database: Database
+    app: Any, connection: DBConnect, database: Database, length: int | None, ends: str
 ) -> None:
     async def handler(request: Any) -> None:
-        stream = await begin(request)
+        stream = await begin(request, length)
         await run(connection, FAILING_COMMIT)
-        await stream.eof()
+        await stream.send("it")
+        if ends == "by eof()":
+            await stream.eof()
 
     app.add_route(handler, "/")
     setup_db(app, [connection])
     async with _served(app, "asgi", connection) as answers:
         assert is_cut(await received(answers))
     assert await database.notes("unique_notes") == []
+
+
+@on_each_server
+@pytest.mark.parametrize("length", [None, 5])
+async def test_a_stream_is_committed_before_its_last_byte(
+    app: Any, connection: DBConnect, database: Database, server: Server, length: int | None
+) -> None:
+    async def handler(request: Any) -> None:
+        stream = await begin(request, length)
+        await write(connection, "during")
+        await stream.send("i")
+        await stream.send("t")
+
+    app.add_route(handler, "/")
+    setup_db(app, [connection])
+    async with _served(app, server, connection) as answers:
+        head, _, body = (await received(answers)).partition(b"\r\n\r\n")
+        assert b"200" in head.splitlines()[0]
+        assert body == (b"allit" if length else b"3\r\nall\r\n1\r\ni\r\n1\r\nt\r\n0\r\n\r\n")
+        assert await database.notes() == ["during"]
 
 
 @pytest.fixture
