@@ -17,6 +17,7 @@ from grafana.variables import substituted
 from tests.grafana import shipped
 from tests.grafana.prometheus import SCRAPE_SECONDS, Prometheus, running
 from tests.grafana.shipped import Json, Target
+from tests.grafana.test_pool_size import QUERIES
 from tests.grafana.troubled import Trouble
 from tests.support.database import Database
 from tests.support.waiting import until
@@ -66,6 +67,13 @@ def test_a_panel_shows_what_happened(seen: _Seen, target: Target) -> None:
 def test_the_picture_of_the_documentation_has_something_in_each_panel(seen: _Seen) -> None:
     panels = overview(seen.prometheus.url, seen.start, seen.end).panels
     assert all(bool(panel.series) == (panel.definition["type"] != "row") for panel in panels)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_about_the_size_of_a_pool_has_an_answer(seen: _Seen, query: str) -> None:
+    # The trouble lasts for seconds.
+    shown = re.sub(r"\[\d+[mh]\]", f"[{math.ceil(seen.end - seen.start)}s]", query)
+    assert any(value > 0 for value in seen.values(shown))
 
 
 @pytest.mark.parametrize("name", shipped.variable_queries())
