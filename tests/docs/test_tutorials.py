@@ -1,6 +1,7 @@
 """The tutorials work as they are written: their files are saved, their commands typed, their outputs compared."""
 
 import re
+import shutil
 import sqlite3
 import tomllib
 from contextlib import closing
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.transcripts import ROOT, Reader
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs Debian's package curl")
 
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
