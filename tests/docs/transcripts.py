@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 30.0
+STOP_SECONDS = 15.0
 _SERVERS = ("python shop.py", "python traced_shop.py", "uvicorn ", "sanic ", "gunicorn ")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -99,6 +101,7 @@ class Reader:
             env=self._environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         wait = f"until curl -s -o /dev/null localhost:{self._free_port}/orders; do sleep 0.05; done"
         subprocess.run(["/bin/bash", "-c", wait], timeout=ANSWER_SECONDS, check=True)  # noqa: S603
@@ -106,7 +109,12 @@ class Reader:
     def _stop_server(self) -> None:
         if self._server is not None:
             self._server.terminate()
-            self._server.wait(ANSWER_SECONDS)
+            try:
+                self._server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                # Sanic may miss a SIGTERM that comes while its workers start. This is not the page's fault.
+                os.killpg(self._server.pid, signal.SIGKILL)
+                self._server.wait(STOP_SECONDS)
             self._server = None
 
     def _log(self) -> str:
