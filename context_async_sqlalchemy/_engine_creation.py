@@ -95,7 +95,7 @@ def by_function(
             )
         return _of_own_host(make, "an engine_creator that takes a host"), _OWN_HOST
     default: object = parameters[0].default
-    return make, default if host is None and isinstance(default, str) else host
+    return make, default if host is None and isinstance(default, str) and default else host
 
 
 def make_session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -70,18 +70,18 @@ def _name_of(kind: type) -> str:
 def _chain(error: BaseException | None) -> list[BaseException]:
     """Return an exception and those that have led to it."""
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
+    while error is not None and not any(error is earlier for earlier in chain):
         chain.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return chain
 
 
 def _copy(error: BaseException) -> BaseException:
-    if isinstance(error, StatementError):
-        copied = copy(error)
-        copied.statement = copied.params = None
-        return copied
     # Some classes cannot be made from their arguments.
     with suppress(Exception):
-        return copy(error)
-    return RuntimeError(f"{kind_of(error)}: {error}")
+        copied = copy(error)
+        if isinstance(copied, StatementError):
+            copied.statement = copied.params = None
+        return copied
+    text = "" if isinstance(error, StatementError) else f": {error}"
+    return RuntimeError(f"{kind_of(error)}{text}")

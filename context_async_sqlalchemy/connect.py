@@ -281,6 +281,8 @@ class DBConnect:
         finally:
             if probe is not None:
                 probe.remove()
+                # A use during the disposal may have taken the same engine, which the probe still observed.
+                self._renew_probe()
 
     def observe(self, observation: Observation) -> None:
         """Notify the observers of an application of the events of every engine of this object, current or later."""

@@ -14,7 +14,7 @@ from typing import Any
 from context_async_sqlalchemy.adapter_kit import context_or_none
 from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import ASGIApp, Message, Receive, Scope, Send, has_length, is_stream
+from .protocol import ASGIApp, Message, Receive, Scope, Send, has_length, is_stream, kept_piece
 from .request_context import RequestContext
 
 _MOST_LAYERS = 100
@@ -56,7 +56,7 @@ async def prevent_end(send: Send, error: Exception) -> None:
 
 
 class _Unsendable:
-    """A piece of a body that is not empty, and raises an error for whoever asks for its bytes."""
+    """A piece of a body that is not empty, and raises an error for the server that asks for its bytes."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -143,7 +143,7 @@ class _StreamRelease:
             await self._end_before(message)
         if self.is_incomplete and self._has_length:
             # The client treats a body of known length as complete with its last byte, which may be in this piece.
-            self._held = message
+            self._held = kept_piece(message)
         else:
             await self._send(message)
 

@@ -7,7 +7,6 @@ from typing import Any, Unpack
 
 from falcon import inspect
 from falcon.asgi import App, Request, Response, WebSocket
-from sqlalchemy.exc import SQLAlchemyError
 
 from context_async_sqlalchemy import DBConnect, PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import (
@@ -105,12 +104,11 @@ def _wrap(app: "App[Any, Any]", lifecycle: Lifecycle, require_sound: Callable[[]
 
 
 def _handles_overload(app: "App[Any, Any]") -> bool:
-    """Return whether the application has a handler for the error or a base class of it, Exception left out.
-
-    Falcon itself has a handler for Exception.
-    """
-    handlers = app._error_handlers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no public name
-    return any(kind in handlers for kind in PoolOverloadedError.__mro__ if issubclass(kind, SQLAlchemyError))
+    """Return whether the application has a handler for the error or a base class of it."""
+    application: Any = app
+    handlers = application._error_handlers  # noqa: SLF001 - there is no public name
+    falcons_own = application._python_error_handler  # noqa: SLF001 - there is no public name
+    return any(handlers.get(kind) not in (None, falcons_own) for kind in PoolOverloadedError.__mro__)
 
 
 async def _answer_overload(

@@ -1,5 +1,7 @@
 """The answer to a shed request or websocket, where the application has not answered."""
 
+from contextlib import suppress
+
 from context_async_sqlalchemy import PoolOverloadedError
 from context_async_sqlalchemy.adapter_kit import TRY_AGAIN_LATER, overload_answer
 
@@ -19,7 +21,9 @@ async def answer_overload(error: PoolOverloadedError, context: RequestContext, s
     """
     if context.is_started:
         if isinstance(context, WebSocketContext):
-            await close_websocket(send)
+            # The handler or the client may have closed the websocket before. Then nobody is left to tell.
+            with suppress(Exception):
+                await close_websocket(send)
             return True
         return False
     prefix = "http"

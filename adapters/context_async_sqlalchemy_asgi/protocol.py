@@ -30,3 +30,8 @@ def is_stream(scope: Scope, status: int, start: Message) -> bool:
     if any(name.lower() == b"content-length" for name, _ in start.get("headers", ())):
         return False
     return status not in _STATUSES_WITHOUT_BODY and scope.get("method") != "HEAD"
+
+
+def kept_piece(message: Message) -> Message:
+    """Return a copy of a piece of a body, because the application may use its buffer for the next piece."""
+    return {**message, "body": bytes(message.get("body", b""))}

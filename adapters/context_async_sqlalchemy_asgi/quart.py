@@ -70,7 +70,7 @@ def setup_db(
         _serve_metrics(app, scrape)
     if lifecycle.observers:
         _store_templates(app)
-    if lifecycle.answer_503:
+    if lifecycle.answer_503 and PoolOverloadedError not in app.error_handler_spec[None][None]:
         app.register_error_handler(PoolOverloadedError, _overload_handler(app))
     app.extensions[_EXTENSION] = lifecycle
     # A method is replaced, because Quart documents this for middleware.

@@ -6,7 +6,7 @@ from typing import Any
 from context_async_sqlalchemy.adapter_kit import TRY_AGAIN_LATER, Context, Rules, Work, release_by_status, stand_ins
 from context_async_sqlalchemy.observer import ReleaseCause
 
-from .protocol import Message, Scope, Send, has_length, is_stream
+from .protocol import Message, Scope, Send, has_length, is_stream, kept_piece
 
 _NOT_ANSWERED = 500
 _SWITCHING_PROTOCOLS = 101
@@ -118,7 +118,7 @@ class RequestContext(Context):
             await self._send(held)
         if not self.is_complete and not self.is_released_inside and self._start is not None and has_length(self._start):
             # The client treats a body of known length as complete with its last byte, which may be in this piece.
-            self._held = message
+            self._held = kept_piece(message)
         else:
             await self._send(message)
 

@@ -9,6 +9,7 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import gzip_accepted
 
+from context_async_sqlalchemy.adapter_kit import workers_of_command
 from context_async_sqlalchemy.observer import (
     NO_ROUTE,
     Checkout,
@@ -30,7 +31,7 @@ from .multiprocess import directory_or_none, registry_of_all, wipe
 from .pools import GAUGES, PoolCollector, PoolGauges
 from .process_files import claim
 from .series import CounterSeries
-from .several_workers import warn_of_several, workers_of_command
+from .several_workers import warn_of_several
 
 
 class PrometheusObserver(Observer):

@@ -143,7 +143,8 @@ def _before_end(stream: Any, name: str, callback: Callback[Argument], argument: 
         if earlier is not None:
             await send(earlier, end_stream=False)
         if holds and not end_stream:
-            held = data
+            # A copy, because the application may use its buffer for the next piece.
+            held = data if isinstance(data, str) else bytes(data)
         else:
             await send(data, end_stream)
 

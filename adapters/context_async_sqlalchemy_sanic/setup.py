@@ -77,7 +77,8 @@ def setup_db(
         lifecycle.announce_workers(app.state.workers)
 
     async def start(app: Sanic[Any, Any]) -> None:
-        await lifecycle.start(_worker_count(app))
+        # Sanic's main process is asked for the number, so only if it is wanted.
+        await lifecycle.start(_worker_count(app) if lifecycle.check_at_start else None)
 
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()

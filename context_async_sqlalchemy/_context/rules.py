@@ -34,7 +34,8 @@ def check_seconds(option: str, given: object) -> None:
     """
     if not isinstance(given, int | float) or isinstance(given, bool):
         raise TypeError(f"{option} is a number of seconds: got {kind_of(given)}")
-    if given <= 0:
+    # So, because a comparison with NaN is false.
+    if not given > 0:
         raise ValueError(f"{option} is in seconds and must be positive: got {given!r}")
 
 

@@ -135,7 +135,7 @@ def _described(stack: list[tuple[CodeType, int]]) -> str:
     for code, instruction in stack:
         if "sqlalchemy" not in PurePath(code.co_filename).parts:
             places.append(_place(code, _line_of(code, instruction)))
-    return " < ".join(places)
+    return " > ".join(reversed(places))
 
 
 def _line_of(code: CodeType, instruction: int) -> int:

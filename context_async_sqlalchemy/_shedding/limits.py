@@ -6,6 +6,8 @@ All instants are seconds of one monotonic clock, which the caller reads.
 import math
 from typing import Literal
 
+from context_async_sqlalchemy._redaction import kind_of
+
 MaxWait = float | Literal["adaptive"] | None
 """Seconds, ``"adaptive"`` for :class:`AdaptiveLimit`, or None for no limit."""
 
@@ -122,10 +124,29 @@ def require_valid(max_wait: MaxWait, max_waiting: int | None) -> None:
     """Check the options of ``DBConnect``.
 
     Raises:
+        TypeError: ``max_wait`` is neither a number nor ``"adaptive"``, or ``max_waiting`` is no whole number.
         ValueError: ``max_wait`` is not positive, or ``max_waiting`` is negative.
 
     """
-    if max_wait is not None and max_wait != "adaptive" and max_wait <= 0:
-        raise ValueError(f"max_wait is a positive number of seconds, or 'adaptive': got {max_wait!r}")
-    if max_waiting is not None and max_waiting < 0:
-        raise ValueError(f"max_waiting is the number of checkouts that may wait, and not negative: got {max_waiting!r}")
+    if max_wait != "adaptive":
+        _check_wait(max_wait)
+    _check_waiting(max_waiting)
+
+
+def _check_wait(given: object) -> None:
+    if given is None:
+        return
+    if not isinstance(given, int | float) or isinstance(given, bool):
+        raise TypeError(f"max_wait is a number of seconds, or 'adaptive': got {kind_of(given)}")
+    # So, because a comparison with NaN is false.
+    if not given > 0:
+        raise ValueError(f"max_wait is a positive number of seconds, or 'adaptive': got {given!r}")
+
+
+def _check_waiting(given: object) -> None:
+    if given is None:
+        return
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise TypeError(f"max_waiting is a whole number of checkouts: got {kind_of(given)}")
+    if given < 0:
+        raise ValueError(f"max_waiting is the number of checkouts that may wait, and not negative: got {given!r}")

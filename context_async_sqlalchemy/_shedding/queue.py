@@ -119,12 +119,14 @@ def limit_waits(engine: Engine, name: str, max_wait: MaxWait, max_waiting: int |
             NullPool, is left unchanged.
         name: the name of the pool in errors.
         max_wait: see ``DBConnect``.
-        max_waiting: see ``DBConnect``. If both are None, an engine without limits is left unchanged.
+        max_waiting: see ``DBConnect``. If both are None, the engine is left unchanged.
 
     """
+    if max_wait is None and max_waiting is None:
+        return
     waiting: Waiting | None = getattr(engine.pool, _MARK, None)
     if waiting is None:
-        if (max_wait is None and max_waiting is None) or not isinstance(engine.pool, AsyncAdaptedQueuePool):
+        if not isinstance(engine.pool, AsyncAdaptedQueuePool):
             return
         waiting = Waiting(engine)
         _replace_classes(engine.pool, waiting)

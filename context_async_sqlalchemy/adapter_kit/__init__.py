@@ -22,6 +22,7 @@ from .lifecycle import Lifecycle, LifecycleOptions
 from .overload import TRY_AGAIN_LATER, OverloadAnswer, overload_answer
 from .routes import route_name
 from .scrape import DEFAULT_METRICS_PATH, Scrape, path_taken
+from .server_command import workers_of_command
 from .setup import called_twice, middleware_position, position_inside_tracing
 
 __all__ = [
@@ -55,4 +56,5 @@ __all__ = [
     "route_name",
     "stand_ins",
     "without_statements",
+    "workers_of_command",
 ]

@@ -11,11 +11,13 @@ from sqlalchemy.pool import QueuePool
 
 from context_async_sqlalchemy._observing import pool_state
 
+from .server_command import workers_of_command
+
 _LIMITS = text(
     """
     SELECT
         pg_backend_pid() AS process_id,
-        concat(pg_postmaster_start_time(), ' ', current_setting('port')) AS server,
+        concat(extract(epoch FROM pg_postmaster_start_time()), ' ', current_setting('port')) AS server,
         session_user::text AS role,
         current_database()::text AS database,
         current_setting('max_connections')::int AS max_connections,
@@ -113,9 +115,10 @@ async def read_pool(name: str, connection: AsyncConnection) -> PoolOfServer | No
 
 
 def processes_of_environment() -> int:
-    """Return ``WEB_CONCURRENCY``, by which gunicorn, uvicorn and platforms set the number of workers, or 1."""
+    """Return the number of workers by the server's command, or else by ``WEB_CONCURRENCY``, which platforms set."""
+    workers = workers_of_command()
     given = os.environ.get("WEB_CONCURRENCY", "")
-    return max(1, int(given)) if given.isdecimal() else 1
+    return workers if workers > 1 or not given.isdecimal() else max(1, int(given))
 
 
 def overdrafts(pools: Iterable[PoolOfServer], processes: int) -> Iterator[str]:

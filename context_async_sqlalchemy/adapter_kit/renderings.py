@@ -53,7 +53,7 @@ class Renderings:
                 return None
             if not self._wanted:
                 # The thread waits for the lock. It is started first, so that nothing is in progress if that fails.
-                threading.Thread(target=self._render_all, name="context_async_sqlalchemy metrics").start()
+                threading.Thread(target=self._render_all, name="context_async_sqlalchemy metrics", daemon=True).start()
             future = Future[Rendering]()
             # It counts as running from now on, because a scrape that is cancelled would cancel it for the others.
             future.set_running_or_notify_cancel()

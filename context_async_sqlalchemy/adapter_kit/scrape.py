@@ -12,7 +12,7 @@ _BUSY = ScrapeAnswer(503, [("Retry-After", "1")], b"")
 
 
 class _Default(str):
-    """A path that nobody has asked for."""
+    """The default path, which the application has not passed."""
 
     __slots__ = ()
 

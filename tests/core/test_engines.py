@@ -124,6 +124,17 @@ async def test_the_default_of_the_functions_host_is_the_first_host() -> None:
     assert connection.ensure_engine().url.host == "replica"
 
 
+async def test_an_empty_default_of_the_functions_host_is_no_host() -> None:
+    def make_engine(host: str = "") -> AsyncEngine:
+        return create_async_engine(f"postgresql+asyncpg://shop@{host}/shop")
+
+    connection = DBConnect(make_engine)
+    assert connection.host is None
+    await connection.connect("primary")
+    assert connection.ensure_engine().url.host == "primary"
+    await connection.close()
+
+
 async def test_a_session_maker_of_ones_own_is_used_with_each_way_to_get_an_engine() -> None:
     class Own(AsyncSession):
         pass

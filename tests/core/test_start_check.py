@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -189,6 +190,22 @@ async def test_the_processes_are_counted(  # noqa: PLR0917 - its cases
     connection = DBConnect.from_url(database.url, name="shop", pool_size=10_000)
     await _start(connection, processes=processes, workers=workers)
     assert counted in _warnings(caplog)[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/venv/bin/gunicorn", "shop:app", "--workers=4"],
+        ["/venv/bin/uvicorn", "shop:app", "--workers", "4"],
+        ["/venv/lib/hypercorn/__main__.py", "-w", "4", "shop:app"],
+    ],
+)
+async def test_the_workers_of_the_server_s_command_are_counted(
+    database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", command)
+    await _start(DBConnect.from_url(database.url, name="shop", pool_size=10_000))
+    assert "4 processes x ('shop' 10000" in _warnings(caplog)[0]
 
 
 @pytest.mark.parametrize("options", [{"max_overflow": -1}, {"poolclass": NullPool}], ids=["no bound", "NullPool"])

@@ -14,7 +14,7 @@ from quart import Quart
 from quart import websocket as quart_websocket
 from sqlalchemy.exc import SQLAlchemyError
 
-from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, db_context, setup_db
+from context_async_sqlalchemy import ASGIHTTPDBSessionMiddleware, DBConnect, PoolOverloadedError, db_context, setup_db
 from tests.conformance.statements import run
 from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
 from tests.support.connections import connect_to
@@ -23,10 +23,10 @@ from tests.support.database import Database
 _TRY_AGAIN_LATER = 1013
 
 Work = Callable[[], Awaitable[None]]
-MakeApp = Callable[[Work, bool], Any]
+MakeApp = Callable[[Work, type[Exception] | None], Any]
 
 
-def _quart(work: Work, handles_itself: bool) -> Any:
+def _quart(work: Work, handled: type[Exception] | None) -> Any:
     app = Quart("quart_app")
     socket_now: Any = quart_websocket
 
@@ -43,18 +43,18 @@ def _quart(work: Work, handles_itself: bool) -> Any:
         await work()
         await socket_now.accept()
 
-    async def own(_error: SQLAlchemyError) -> tuple[str, int]:
+    async def own(_error: Exception) -> tuple[str, int]:
         return "own", 429
 
     app.add_url_rule("/", view_func=endpoint)
     app.add_websocket("/ws", view_func=socket)
     app.add_websocket("/refused", view_func=refused)
-    if handles_itself:
-        app.register_error_handler(SQLAlchemyError, own)
+    if handled is not None:
+        app.register_error_handler(handled, own)
     return app
 
 
-def _litestar(work: Work, handles_itself: bool) -> Any:
+def _litestar(work: Work, handled: type[Exception] | None) -> Any:
     @get("/")
     async def endpoint() -> str:
         await work()
@@ -71,13 +71,13 @@ def _litestar(work: Work, handles_itself: bool) -> Any:
         await work()
         await socket.accept()
 
-    def own(_request: LitestarRequest[Any, Any, Any], _error: SQLAlchemyError) -> LitestarResponse[str]:
+    def own(_request: LitestarRequest[Any, Any, Any], _error: Exception) -> LitestarResponse[str]:
         return LitestarResponse("own", status_code=429)
 
-    return Litestar([endpoint, socket, refused], exception_handlers={SQLAlchemyError: own} if handles_itself else {})
+    return Litestar([endpoint, socket, refused], exception_handlers={} if handled is None else {handled: own})
 
 
-def _falcon(work: Work, handles_itself: bool) -> Any:
+def _falcon(work: Work, handled: type[Exception] | None) -> Any:
     class Endpoint:
         async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
             await work()
@@ -102,8 +102,8 @@ def _falcon(work: Work, handles_itself: bool) -> Any:
     app.add_route("/", Endpoint())
     app.add_route("/ws", Socket())
     app.add_route("/refused", Refused())
-    if handles_itself:
-        app.add_error_handler(SQLAlchemyError, own)
+    if handled is not None:
+        app.add_error_handler(handled, own)
     return app
 
 
@@ -145,7 +145,7 @@ async def _get(port: int) -> tuple[int, str | None, str]:
 async def test_a_shed_request_is_a_503(
     make: MakeApp, serve: Serve, limited: DBConnect, work: Work, answer_503: bool
 ) -> None:
-    app = make(work, False)
+    app = make(work, None)
     setup_db(app, [limited], answer_503=answer_503)
     async with serve(app, 5) as port, _exhausted(limited):
         status, retry_after, _ = await _get(port)
@@ -153,10 +153,11 @@ async def test_a_shed_request_is_a_503(
 
 
 @on_each
+@pytest.mark.parametrize("handled", [PoolOverloadedError, SQLAlchemyError, Exception])
 async def test_the_application_s_own_handler_answers(
-    make: MakeApp, serve: Serve, limited: DBConnect, work: Work
+    make: MakeApp, serve: Serve, limited: DBConnect, work: Work, handled: type[Exception]
 ) -> None:
-    app = make(work, True)
+    app = make(work, handled)
     setup_db(app, [limited])
     async with serve(app, 5) as port, _exhausted(limited):
         assert await _get(port) == (429, None, "own")
@@ -164,7 +165,7 @@ async def test_the_application_s_own_handler_answers(
 
 @on_each
 async def test_an_open_websocket_is_closed_by_1013(make: MakeApp, serve: Serve, limited: DBConnect, work: Work) -> None:
-    app = make(work, False)
+    app = make(work, None)
     setup_db(app, [limited])
     async with (
         serve(app, 5) as port,
@@ -179,7 +180,7 @@ async def test_an_open_websocket_is_closed_by_1013(make: MakeApp, serve: Serve, 
 
 @on_each
 async def test_a_handshake_is_refused(make: MakeApp, serve: Serve, limited: DBConnect, work: Work) -> None:
-    app = make(work, False)
+    app = make(work, None)
     setup_db(app, [limited])
     async with serve(app, 5) as port, _exhausted(limited), aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.WSServerHandshakeError) as raised:

@@ -1,10 +1,19 @@
 """How long a checkout may wait, by a clock that the test moves."""
 
 import math
+import re
+from typing import Any
 
 import pytest
 
-from context_async_sqlalchemy._shedding.limits import INTERVAL, TARGET, AdaptiveLimit, FixedLimit, limit_of
+from context_async_sqlalchemy._shedding.limits import (
+    INTERVAL,
+    TARGET,
+    AdaptiveLimit,
+    FixedLimit,
+    limit_of,
+    require_valid,
+)
 
 _SHORT = TARGET / 2
 _LONG = TARGET * 1.5
@@ -83,3 +92,19 @@ def test_a_wait_after_a_silence_is_not_judged_by_what_was_before(silence: float)
     limit.least_wait = 0.0
     now = INTERVAL + silence
     assert limit.look(now, now, now) == now + INTERVAL
+
+
+@pytest.mark.parametrize(
+    ("max_wait", "max_waiting", "error", "said"),
+    [
+        ("adaptve", None, TypeError, "max_wait is a number of seconds, or 'adaptive': got a str"),
+        (True, None, TypeError, "max_wait is a number of seconds, or 'adaptive': got a bool"),
+        (math.nan, None, ValueError, "got nan"),
+        (0, None, ValueError, "got 0"),
+        (None, "5", TypeError, "max_waiting is a whole number of checkouts: got a str"),
+        (None, -1, ValueError, "not negative: got -1"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(max_wait: Any, max_waiting: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=re.escape(said)):
+        require_valid(max_wait, max_waiting)

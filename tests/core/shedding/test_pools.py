@@ -203,3 +203,16 @@ async def test_without_limits_the_queue_is_left_as_it_is(url: str) -> None:
 def test_invalid_limits_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="max_wait"):
         DBConnect.from_url("postgresql+asyncpg://localhost/none", **options)
+
+
+async def test_a_second_connection_of_the_same_engine_without_limits_leaves_those_of_the_first(url: str) -> None:
+    engine = create_async_engine(url, pool_size=1, max_overflow=_SIZE - 1)
+    first = DBConnect.from_engine(engine, name="first", max_wait=_WAIT)
+    second = DBConnect.from_engine(engine, name="second")
+    second.ensure_engine()
+    async with _exhausted(first), db_context():
+        second.ensure_engine()
+        session = await db_session(second)
+        with pytest.raises(PoolOverloadedError, match="pool 'first' is overloaded"):
+            await session.execute(SELECT)
+    await engine.dispose()
