@@ -40,11 +40,11 @@ check: lint types imports test
 
 # The floors of pyproject.toml; the other tests run on the locked, newest versions.
 test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python $(PYTEST) -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic tests/adapters/asgi/test_routes.py
+	$(VENV)-oldest/bin/python $(PYTEST) --bare-applications -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic tests/adapters/asgi/test_routes.py
 
 # The newest CPython of this machine.
 test-newest: $(VENV)-newest/.installed
-	$(VENV)-newest/bin/python $(PYTEST) tests/core tests/conformance tests/adapters
+	$(VENV)-newest/bin/python $(PYTEST) --bare-applications tests/core tests/conformance tests/adapters
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

@@ -15,6 +15,15 @@ from tools.local_postgres import database_server
 pytest_plugins = ["tests.proof.printing"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the runs on other versions be shorter."""
+    parser.addoption(
+        "--bare-applications",
+        action="store_true",
+        help="run the conformance suite on bare applications only, and within no surroundings",
+    )
+
+
 @pytest.fixture(scope="session")
 def database_url() -> Generator[str]:
     """URL of a real PostgreSQL: DATABASE_URL, or an embedded one for this run."""

@@ -51,7 +51,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the case in each place."""
     if "driver" in metafunc.fixturenames:
         module = metafunc.definition.path.stem
-        places = [*PLACES, *(place for place, modules in OTHER_PLACES.items() if module in modules)]
+        others = {} if metafunc.config.getoption("bare_applications") else OTHER_PLACES
+        places = [*PLACES, *(place for place, modules in others.items() if module in modules)]
         ids = [driver(surroundings).name for driver, surroundings in places]
         metafunc.parametrize("driver", places, indirect=True, ids=ids)
 

@@ -48,6 +48,9 @@ class Trouble:
             pool_timeout=_POOL_TIMEOUT,
             connect_args={"server_settings": {"application_name": APPLICATION_NAME}},
         )
+        self._shedding = DBConnect.from_url(
+            database.url, name="shedding", pool_size=1, max_overflow=0, max_wait=_POOL_TIMEOUT / 10
+        )
         self._tracer = TracerProvider().get_tracer("tests")
         self.trace_ids: set[str] = set()
 
@@ -57,7 +60,7 @@ class Trouble:
             await until(is_watched, "the first scrape")
             for number in range(_ROUNDS):
                 await self._exhaust(http)
-                for path in ("/orders/1", "/orders/2", "/failing", "/impatient", "/commit"):
+                for path in ("/orders/1", "/orders/2", "/failing", "/impatient", "/shed", "/commit"):
                     await http.get(path)
                 # It kills all connections: some rounds without it must see the others' trouble undisturbed.
                 if number % 2:
@@ -89,6 +92,7 @@ class Trouble:
                 web.get("/hold", self._hold),
                 web.get("/quick", self._quick),
                 web.get("/impatient", self._impatient),
+                web.get("/shed", self._shed),
                 web.get("/orders/{id}", self._order),
                 web.get("/failing", self._failing),
                 web.get("/commit", self._commit),
@@ -96,7 +100,7 @@ class Trouble:
         )
         setup_db(
             app,
-            [self._connection],
+            [self._connection, self._shedding],
             position=2,
             observers=[PrometheusObserver(CollectorRegistry())],
             leak_threshold=_LEAK_THRESHOLD,
@@ -139,6 +143,14 @@ class Trouble:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POOL_TIMEOUT / 10):
                     await self._execute()
+        return web.Response()
+
+    async def _shed(self, _request: web.Request) -> web.Response:
+        """Hold the only connection of a pool that sheds, and want one more."""
+        async with new_non_ctx_session(self._shedding) as holder:
+            await holder.execute(text("SELECT 1"))
+            session = await db_session(self._shedding)
+            await session.execute(text("SELECT 1"))
         return web.Response()
 
     async def _order(self, _request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import hypercorn.asyncio
 import uvicorn
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.config import Sockets
 
 Serve = Callable[[Any, float], AbstractAsyncContextManager[int]]
 """Given an application and the seconds of grace at a shutdown, serves it on a free port of 127.0.0.1; yields it."""
@@ -25,15 +26,20 @@ async def under_uvicorn(
     config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
     server = uvicorn.Server(config)
     serving = asyncio.create_task(_serve(server, listener))
-    while not server.started:
-        if serving.done():
-            await serving
-        await asyncio.sleep(0.01)
     try:
-        yield port
+        while not server.started:
+            if serving.done():
+                await serving
+                raise RuntimeError("uvicorn did not start")
+            await asyncio.sleep(0.01)
+        try:
+            yield port
+        finally:
+            server.should_exit = True
+            await serving
     finally:
-        server.should_exit = True
-        await serving
+        # uvicorn does not close it if the application does not start.
+        listener.close()
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
@@ -41,7 +47,6 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
         await server.serve([listener])
     except SystemExit as error:
         # A task that raises it would end the loop of the test.
-        listener.close()
         raise RuntimeError("uvicorn did not start") from error
 
 
@@ -49,9 +54,11 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
 async def under_hypercorn(app: Any, grace: float = 5.0) -> AsyncGenerator[int]:
     """Serve an application by hypercorn."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
     port = int(listener.getsockname()[1])
-    config = HypercornConfig()
-    config.bind = [f"fd://{listener.detach()}"]
+    config: Any = HypercornConfig()
+    # Our own socket, because hypercorn does not close its own if the application does not start.
+    config.create_sockets = lambda: Sockets([], [listener], [])
     config.graceful_timeout = grace
     config.errorlog = None
     stop = asyncio.Event()
@@ -61,4 +68,7 @@ async def under_hypercorn(app: Any, grace: float = 5.0) -> AsyncGenerator[int]:
         yield port
     finally:
         stop.set()
-        await serving
+        try:
+            await serving
+        finally:
+            listener.close()

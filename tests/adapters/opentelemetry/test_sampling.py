@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_OFF, ParentBased, Sampler
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
-from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver, default_observer
+from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 
 from .records import Pool, checkout, context, tell_all, unix
 from .traces import Traces, attributes, is_child, times
@@ -91,7 +91,7 @@ def test_without_an_sdk_nothing_is_kept_or_built() -> None:
 def test_a_provider_that_is_set_after_the_observer_was_made_is_used(
     traces: Traces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    observer, record = default_observer(), context()
+    observer, record = OpenTelemetryObserver(), context()
     # set_tracer_provider works once in a process.
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", traces.provider)
     tell_all(observer, record, checkout(record, Pool(), 1.0, 1.0, 2.0))
@@ -99,7 +99,7 @@ def test_a_provider_that_is_set_after_the_observer_was_made_is_used(
 
 
 def test_a_provider_that_is_set_later_is_found_within_a_second(traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
-    observer = default_observer()
+    observer = OpenTelemetryObserver()
     for began, count in ((1.0, 0), (1.9, 0), (2.0, 1), (2.1, 2)):
         record = context(began=began, ended=3.0)
         tell_all(observer, record, checkout(record, Pool(), began, began, 2.5))
