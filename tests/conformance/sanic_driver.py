@@ -188,12 +188,12 @@ class SanicDriver(Driver):
 
 @asynccontextmanager
 async def _on_own_server(app: Any, grace: float) -> AsyncGenerator[int]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = await start(app, listener)
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        await stop(app, server, grace)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = await start(app, listener)
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            await stop(app, server, grace)
 
 
 async def _start_task(request: AnyRequest) -> None:
