@@ -143,7 +143,7 @@ class FaultSweep:
         is_complete = self._options.is_complete or wanted_schedules() is not None
         if fault.is_alone and not is_complete:
             return
-        step = 1 if is_complete else 12 if fault.is_slow else 5
+        step = 1 if is_complete else 24 if fault.is_slow else 10
         point = 0
         while not (self._options.stops_early and self._found) and await self._play(fault, point):
             point += step

@@ -14,7 +14,7 @@ from tests.proof.sweeping.world import World
 _MISSES = 2
 """How many points in a row must be missed before a sweep counts as complete: the network splits and merges reads."""
 _IN_ALL_PAIRS = {TaskCancel}
-"""The ways of cancelling that strike twice at every two points; others, by default, at every fourth of these."""
+"""The ways of cancelling that strike twice at every two points; others, by default, at every twelfth of these."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Sweep:
         return reached
 
     async def _strike_twice(self, kind: type[Kind], first: int) -> None:
-        step = 1 if wanted_schedules() is not None or kind in _IN_ALL_PAIRS else 4
+        step = 1 if wanted_schedules() is not None or kind in _IN_ALL_PAIRS else 12
         second = first % step
         while not self._is_enough and await self._play(Schedule(kind, first, second)):
             second += step
