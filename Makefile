@@ -44,7 +44,7 @@ test-oldest: $(VENV)-oldest/.installed
 
 # The newest CPython of this machine.
 test-newest: $(VENV)-newest/.installed
-	$(VENV)-newest/bin/python $(PYTEST) --bare-applications tests/core tests/conformance tests/adapters
+	$(VENV)-newest/bin/python $(PYTEST) --bare-applications -k "not hypercorn" tests/core tests/conformance tests/adapters
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

@@ -13,8 +13,8 @@ from tests.proof.sweeping.world import World
 
 _MISSES = 2
 """How many points in a row must be missed before a sweep counts as complete: the network splits and merges reads."""
-_IN_ALL_PAIRS = {TaskCancel}
-"""The ways of cancelling that strike twice at every two points; others, by default, at every twelfth of these."""
+_IN_MORE_PAIRS = {TaskCancel}
+"""The ways of cancelling that strike twice at every third pair of points; others, by default, at every twelfth."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Sweep:
         return reached
 
     async def _strike_twice(self, kind: type[Kind], first: int) -> None:
-        step = 1 if wanted_schedules() is not None or kind in _IN_ALL_PAIRS else 12
+        step = 1 if wanted_schedules() is not None else 3 if kind in _IN_MORE_PAIRS else 12
         second = first % step
         while not self._is_enough and await self._play(Schedule(kind, first, second)):
             second += step
