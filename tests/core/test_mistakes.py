@@ -1,5 +1,6 @@
 """Mistakes are told where they are made, with what to do. What ``setup_db`` refuses is in ``test_setup_db.py``."""
 
+import gc
 import logging
 import traceback
 from collections.abc import AsyncGenerator
@@ -176,6 +177,9 @@ async def test_a_lazy_load_is_explained(database: Database, driver: str, is_warm
     assert said.count("SQLAlchemy asked the database outside of an await. An attribute of an object does that") == 1
     assert "await session.refresh(obj, ['name'])" in said
     await connection.close()
+    # The coroutine is freed here, and not within another test, where the warning is an error.
+    del caught, session, note
+    gc.collect()
 
 
 async def test_a_coroutine_in_place_of_a_function_is_refused(connection: DBConnect) -> None:
