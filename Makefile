@@ -17,9 +17,8 @@ demo: $(VENV)/.installed
 observe: $(VENV)/.installed
 	$(BIN)/python -m examples.observe $(if $(DURATION),--duration $(DURATION))
 
-# One process more than cores, because tests wait for servers; each has a PostgreSQL of its own. One process where DATABASE_URL
-# names the server of all.
-PROCESSES ?= $(if $(DATABASE_URL),0,$(shell expr $$(nproc) + 1))
+# One process for each core, each with a PostgreSQL of its own; one process where DATABASE_URL names the server of all.
+PROCESSES ?= $(if $(DATABASE_URL),0,auto)
 PYTEST := -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 # An application under twice the load that it can serve, with and without max_wait: half a minute.
