@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sanic import HTTPResponse, Request, Sanic, response
+from sanic.signals import Event
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
@@ -30,6 +31,15 @@ async def cpu_time(_request: AnyRequest) -> HTTPResponse:
 
 def bare(_app: Any, _url: str) -> None:
     """Serve without the library."""
+
+
+async def _empty_handler(**_: Any) -> None:
+    pass
+
+
+def empty_hooks(app: Any, _url: str) -> None:
+    """Serve with a handler of the signal before the response, which does nothing."""
+    app.signal(Event.HTTP_LIFECYCLE_RESPONSE)(_empty_handler)
 
 
 def by_hand(app: Any, url: str) -> None:
@@ -61,6 +71,7 @@ def by_library(app: Any, url: str, **options: Any) -> None:
 
 APPLICATIONS: dict[str, Callable[[Any, str], None]] = {
     "bare": bare,
+    "empty_hooks": empty_hooks,
     "by_hand": by_hand,
     "unobserved": partial(by_library, observers=()),
     "measured": by_library,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -38,6 +38,23 @@ def bare(_url: str) -> web.Application:
     """Serve without any middleware."""
     app = web.Application()
     app.router.add_get("/nothing", nothing)
+    return app
+
+
+@web.middleware
+async def _empty_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await handler(request)
+
+
+async def _empty_receiver(_request: web.Request, _response: web.StreamResponse) -> None:
+    pass
+
+
+def empty_hooks(url: str) -> web.Application:
+    """Serve within a middleware and a receiver of the signal before the headers, which both do nothing."""
+    app = bare(url)
+    app.middlewares.append(_empty_middleware)
+    app.on_response_prepare.append(_empty_receiver)
     return app
 
 
@@ -115,6 +132,7 @@ def control(_url: str) -> web.Application:
 
 APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
     "bare": bare,
+    "empty_hooks": empty_hooks,
     "by_hand": by_hand,
     "unobserved": partial(by_library, observers=()),
     "measured": by_library,
