@@ -48,6 +48,8 @@ def test_the_blocks_of_a_page_run(page: Path, tables: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     # Several pages make a Sanic application of the same name.
     monkeypatch.setattr(Sanic, "test_mode", True)
+    # Sanic's asgi_client replaces it for all applications, and the one that it puts there knows no lifespan.
+    monkeypatch.setattr(Sanic, "__call__", Sanic.__call__)
     monkeypatch.setenv("SANIC_TOUCHUP", "false")
     shop = Shop(tables)
     asyncio.run(shop.empty())
