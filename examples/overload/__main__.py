@@ -24,25 +24,38 @@ class Scale:
     calibration: float = 2.0
 
 
-async def run(url: str, scale: Scale) -> tuple[float, dict[str, Outcome]]:
-    """Return the capacity in requests a second, and the outcome of each run at twice that rate, by its options."""
+def limits(scale: Scale) -> dict[str, dict[str, Any]]:
+    """Return the options of each run, by the name of its row in the table."""
+    return {
+        "no limit": {},
+        f"max_wait={scale.max_wait:g}": {"max_wait": scale.max_wait},
+        'max_wait="adaptive"': {"max_wait": "adaptive"},
+    }
 
-    def connect(**limits: Any) -> DBConnect:
-        return DBConnect.from_url(url, name="main", pool_size=scale.connections, max_overflow=0, **limits)
 
-    async with serving(connect(), scale.work) as address:
+async def measured_capacity(url: str, scale: Scale) -> float:
+    """Return how many requests a second are served while as many clients send them as there are connections."""
+    async with serving(_connect(url, scale), scale.work) as address:
         await capacity(address, scale.connections, 0.2)  # The connections are opened.
-        served_per_second = await capacity(address, scale.connections, scale.calibration)
-    outcomes: dict[str, Outcome] = {}
-    for name, limits in (
-        ("no limit", {}),
-        (f"max_wait={scale.max_wait:g}", {"max_wait": scale.max_wait}),
-        ('max_wait="adaptive"', {"max_wait": "adaptive"}),
-    ):
-        async with serving(connect(**limits), scale.work) as address:
-            outcomes[name] = await open_loop(
-                address, 2 * served_per_second, scale.warm_up, scale.measured, scale.patience
-            )
+        return await capacity(address, scale.connections, scale.calibration)
+
+
+async def outcome(url: str, scale: Scale, rate: float, options: dict[str, Any]) -> Outcome:
+    """Return what becomes of requests that come at a fixed rate, with these options of the ``DBConnect``."""
+    async with serving(_connect(url, scale, **options), scale.work) as address:
+        return await open_loop(address, rate, scale.warm_up, scale.measured, scale.patience)
+
+
+def _connect(url: str, scale: Scale, **options: Any) -> DBConnect:
+    return DBConnect.from_url(url, name="main", pool_size=scale.connections, max_overflow=0, **options)
+
+
+async def _run(url: str, scale: Scale) -> tuple[float, dict[str, Outcome]]:
+    served_per_second = await measured_capacity(url, scale)
+    # One after the other, because they would take the machine from each other.
+    outcomes = {
+        name: await outcome(url, scale, 2 * served_per_second, options) for name, options in limits(scale).items()
+    }
     return served_per_second, outcomes
 
 
@@ -71,7 +84,7 @@ def main() -> None:
     print(f"Each run is measured for {scale.measured:g} s, after {scale.warm_up:g} s of the same load.")
     print(f"A client gives up after {scale.patience:g} s.", flush=True)
     with database_server() as url:
-        served_per_second, outcomes = asyncio.run(run(url, scale))
+        served_per_second, outcomes = asyncio.run(_run(url, scale))
     print(f"Capacity: {served_per_second:.0f} requests a second. Load: {2 * served_per_second:.0f}.\n")
     print(table(served_per_second, outcomes))
 
