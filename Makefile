@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe overload test test-oldest test-newest prove soak lint workflows types imports check benchmark api dashboards docs pictures lock clean
+.PHONY: demo observe overload test test-oldest test-newest prove soak lint workflows types imports check benchmark api dashboards docs links pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -75,9 +75,13 @@ api: $(VENV)/.installed
 dashboards: $(VENV)/.installed
 	$(BIN)/python -m grafana.builder
 
-# Writes build/docs. A warning is an error. DOCS_INTERSPHINX=1 links to other projects, which needs a network.
+# Writes build/docs. A warning is an error. DOCS_INTERSPHINX=1 asks other projects for their names, which needs a network.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going --jobs auto --quiet docs build/docs
+
+# Follows the links of the pages to other sites, which needs a network.
+links: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b linkcheck docs build/links
 
 # Writes docs/pictures/*.png from a shop in trouble: about four minutes. Node and matplotlib are for this alone.
 pictures: $(VENV)/.pictures

@@ -37,8 +37,7 @@ from .several_workers import warn_of_several
 class PrometheusObserver(Observer):
     """Measures pools, transactions and contexts, for Prometheus to scrape.
 
-    If ``PROMETHEUS_MULTIPROC_DIR`` is set, a scrape answers for all processes of the server; see
-    :mod:`context_async_sqlalchemy_prometheus.multiprocess`.
+    If ``PROMETHEUS_MULTIPROC_DIR`` is set, a scrape answers for all processes of the server.
 
     Args:
         registry: the registry for the metrics; by default prometheus-client's. ``expose`` renders the whole registry,
