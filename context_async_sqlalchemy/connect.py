@@ -26,6 +26,7 @@ from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
 from ._observing.listeners import Listeners, Observation
 from ._observing.probe import Probe
+from ._observing.whole_process import join
 from ._pool_queue import hand_places_on
 from ._redaction import url_of, without_login
 from ._shedding.limits import MaxWait, require_valid
@@ -94,7 +95,7 @@ class DBConnect:
         # Makes the sessions of contexts. It is None if `create_session` has to make them.
         self.make_context_session: Callable[[], AsyncSession] | None = None
         self._substitute: async_sessionmaker[AsyncSession] | None = None
-        self._observations: list[Observation] = []
+        self._observations = join(self)
         self._probe: Probe | None = None
 
     @classmethod

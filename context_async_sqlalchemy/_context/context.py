@@ -7,10 +7,10 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from context_async_sqlalchemy.exceptions import ContextClosedError
 from context_async_sqlalchemy.observer import ReleaseCause
 
 from .context_session import ContextSession, sync_session_of
+from .late_use import refuse
 from .rules import Rules
 
 
@@ -190,7 +190,7 @@ class Context:
     def require_open(self) -> None:
         """Raise ContextClosedError if the context has ended, or another task is ending it."""
         if not self.is_open and (self._finisher is None or asyncio.current_task() is not self._finisher):
-            raise ContextClosedError
+            refuse()
 
     def allow_current_task(self) -> None:
         """Allow the current task to use the context during its end, because commit hooks call ``db_session`` too."""

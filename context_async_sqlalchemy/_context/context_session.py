@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
-from context_async_sqlalchemy.exceptions import ContextClosedError
 
+from .late_use import refuse
 from .streams import Streams
 
 
@@ -103,11 +103,6 @@ def refuse_statements(session: AsyncSession) -> None:
         sync_session.begin_nested = refuse  # type: ignore[method-assign]
 
 
-def refuse(*_args: Any, **_kwargs: Any) -> Any:
-    """Raise ContextClosedError, in the place of methods of a session whose context has ended."""
-    raise ContextClosedError
-
-
 def held_connections(session: AsyncSession) -> list[tuple[Connection, Transaction]]:
     """Return the connections that a session's transaction holds, each with its transaction.
 
@@ -132,4 +127,4 @@ def give_back_what_comes_late(session: AsyncSession) -> None:
 
 def _give_back(_session: Session, _transaction: object, connection: Connection) -> None:
     connection.close()
-    raise ContextClosedError
+    refuse()

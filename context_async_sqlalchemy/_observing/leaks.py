@@ -1,17 +1,15 @@
 """Leak detection: finds connections that are held for too long, and the code that holds them."""
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import PurePath
 from time import perf_counter_ns
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
-import greenlet  # type: ignore[import-untyped] # it has no types; it is what sqlalchemy[asyncio] stands for
-
 from context_async_sqlalchemy._runtime.loop_timer import LoopTimer
+from context_async_sqlalchemy._runtime.places import await_chain, calling_frame
 from context_async_sqlalchemy.observer import SuspectedLeak
 
 from .listeners import Listeners, notify
@@ -100,29 +98,17 @@ def _whereabouts(task: asyncio.Task[Any] | None) -> str:
         return "unknown"
     if task.done():
         return f"nowhere: its task {task.get_name()!r} has ended without giving it back"
-    return " > ".join(list(_await_chain(task.get_coro()))[-_FRAMES:]) or f"task {task.get_name()!r}"
-
-
-def _await_chain(awaited: Any) -> Iterator[str]:
-    while awaited is not None:
-        for prefix, after in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
-            frame = getattr(awaited, f"{prefix}_frame", None)
-            if isinstance(frame, FrameType):
-                yield _place(frame.f_code, frame.f_lineno)
-                awaited = getattr(awaited, after)
-                break
-        else:
-            return
+    places = [_place(*place) for place in await_chain(task.get_coro())]
+    return " > ".join(places[-_FRAMES:]) or f"task {task.get_name()!r}"
 
 
 def _caller() -> list[tuple[CodeType, int]]:
-    """Return the stack of the application; SQLAlchemy runs in a greenlet whose parent runs the application.
+    """Return the stack of the application.
 
     The stack is code objects and positions, because a formatted stack is slower. A suspicion is rare, so its warning
     formats the stack.
     """
-    parent = greenlet.getcurrent().parent
-    frame: FrameType | None = inspect.currentframe() if parent is None else parent.gr_frame
+    frame = calling_frame()
     stack: list[tuple[CodeType, int]] = []
     while frame is not None and len(stack) < _FRAMES:
         stack.append((frame.f_code, frame.f_lasti))

@@ -52,26 +52,27 @@ class Listeners:
         thresholds = [each.leak_threshold for each in wanted if each.leak_threshold is not None]
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
-        self.workers_starting = _overridden([observer.workers_starting for observer in observers])
-        self.pool_observed = _overridden([observer.pool_observed for observer in observers])
-        self.pool_forgotten = _overridden([observer.pool_forgotten for observer in observers])
-        self.connected = _overridden([observer.connected for observer in observers])
-        self.connection_invalidated = _overridden([observer.connection_invalidated for observer in observers])
-        self.checkout_failed = _overridden([observer.checkout_failed for observer in observers])
-        self.early_release_ended = _overridden([observer.early_release_ended for observer in observers])
-        self.nested_checkout = _overridden([observer.nested_checkout for observer in observers])
-        self.retried = _overridden([observer.retried for observer in observers])
-        self.leak_suspected = _overridden([observer.leak_suspected for observer in observers])
-        self.leak_returned = _overridden([observer.leak_returned for observer in observers])
+        self.workers_starting = overridden([observer.workers_starting for observer in observers])
+        self.pool_observed = overridden([observer.pool_observed for observer in observers])
+        self.pool_forgotten = overridden([observer.pool_forgotten for observer in observers])
+        self.connected = overridden([observer.connected for observer in observers])
+        self.connection_invalidated = overridden([observer.connection_invalidated for observer in observers])
+        self.checkout_began = overridden([observer.checkout_began for observer in observers])
+        self.checkout_failed = overridden([observer.checkout_failed for observer in observers])
+        self.early_release_ended = overridden([observer.early_release_ended for observer in observers])
+        self.nested_checkout = overridden([observer.nested_checkout for observer in observers])
+        self.retried = overridden([observer.retried for observer in observers])
+        self.leak_suspected = overridden([observer.leak_suspected for observer in observers])
+        self.leak_returned = overridden([observer.leak_returned for observer in observers])
         # These three events happen in every request. Their callers loop over the methods and log failures
         # themselves, so that no request pays for a call of `notify`.
         of_all = [observer for observer in observers if not observer.hears_of_kept_only]
-        self.context_began = _overridden([observer.context_began for observer in observers])
-        self.checkout_ended = _overridden([observer.checkout_ended for observer in of_all])
-        self.context_ended = _overridden([observer.context_ended for observer in of_all])
+        self.context_began = overridden([observer.context_began for observer in observers])
+        self.checkout_ended = overridden([observer.checkout_ended for observer in of_all])
+        self.context_ended = overridden([observer.context_ended for observer in of_all])
         of_kept = [observer for observer in observers if observer.hears_of_kept_only]
-        self.kept_checkout_ended = _overridden([observer.checkout_ended for observer in of_kept])
-        self.kept_context_ended = _overridden([observer.context_ended for observer in of_kept])
+        self.kept_checkout_ended = overridden([observer.checkout_ended for observer in of_kept])
+        self.kept_context_ended = overridden([observer.context_ended for observer in of_kept])
 
 
 def notify(methods: tuple[Callable[[*Args], None], ...], *args: *Args) -> None:
@@ -83,7 +84,8 @@ def notify(methods: tuple[Callable[[*Args], None], ...], *args: *Args) -> None:
             log_failure(method, error)
 
 
-def _overridden(methods: list[Callable[P, None]]) -> tuple[Callable[P, None], ...]:
+def overridden(methods: list[Callable[P, None]]) -> tuple[Callable[P, None], ...]:
+    """Return the methods that do something: those that the class of their observer overrides."""
     return tuple(
         method
         for method in methods

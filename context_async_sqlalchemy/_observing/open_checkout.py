@@ -113,7 +113,9 @@ class OpenCheckout(Checkout):
         return (now - self.taken_at) * _NANOSECOND
 
     def idle_for(self, now: int) -> float:
-        """Return the seconds of the hold in which the driver did nothing."""
+        """Return the seconds of the hold, up to an instant, in which the driver did nothing."""
+        if self.released_at:
+            return self.idle_seconds
         busy = self.busy + sum(transaction.busy for transaction in self.transactions)
         if self.call_began_at:
             busy += now - self.call_began_at

@@ -160,9 +160,11 @@ class WatchedPool:
             highest.used = len(is_open)
         if record is not None and record.early:
             record.checkout_began(self, taken_at)
-        threshold = self.listeners.leak_threshold
-        if threshold is not None:
-            self._leaks.watch(checkout, threshold)
+        listeners = self.listeners
+        if listeners.leak_threshold is not None:
+            self._leaks.watch(checkout, listeners.leak_threshold)
+        if listeners.checkout_began:
+            notify(listeners.checkout_began, checkout)
 
     def checkout_failed(
         self, pool: Pool, record: OpenContextRecord | None, asked_at: int, error: BaseException

@@ -16,7 +16,9 @@ from context_async_sqlalchemy._context.current import (
 )
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback, Rules
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
+from context_async_sqlalchemy._observing.whole_process import observe_process
 from context_async_sqlalchemy._redaction import kind_of, without_statements
+from context_async_sqlalchemy._runtime.places import await_chain, calling_places
 
 from .lifecycle import Lifecycle, LifecycleOptions
 from .overload import TRY_AGAIN_LATER, OverloadAnswer, overload_answer
@@ -37,7 +39,9 @@ __all__ = [
     "Rules",
     "Scrape",
     "Work",
+    "await_chain",
     "called_twice",
+    "calling_places",
     "context_or_none",
     "current",
     "current_context",
@@ -48,6 +52,7 @@ __all__ = [
     "leave_context",
     "make_current",
     "middleware_position",
+    "observe_process",
     "open_context",
     "overload_answer",
     "path_taken",

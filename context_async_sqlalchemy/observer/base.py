@@ -51,6 +51,13 @@ class Observer:
     def context_ended(self, context: ContextRecord) -> None:
         """Called when a context that had begun a checkout has ended. Its sessions are closed."""
 
+    def checkout_began(self, checkout: Checkout) -> None:
+        """Called when a connection was checked out. The rest of the record is complete at ``checkout_ended``.
+
+        The task that has asked for the connection calls it, in the greenlet of SQLAlchemy. The current context is that
+        of the checkout.
+        """
+
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Called when a checkout timed out, was shed or cancelled, or could not open a connection."""
 
@@ -62,6 +69,13 @@ class Observer:
 
     def nested_checkout(self, nested: NestedCheckout) -> None:
         """Called when a context begins a checkout while it holds a connection of the same pool."""
+
+    def context_used_late(self) -> None:
+        """Called where code uses a context that has ended, before the code gets a ``ContextClosedError``.
+
+        Only an observer of the whole process gets it (``adapter_kit.observe_process``), because a context that has
+        ended no longer knows its application. The current context is the one that has ended.
+        """
 
     def retried(self, attempt: FailedAttempt) -> None:
         """Called when a function is run again after a serialization failure or a deadlock."""

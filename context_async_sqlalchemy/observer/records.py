@@ -170,6 +170,13 @@ class Checkout:
         """
         return max(self.released_at - self.taken_at - self.busy, 0) * _NANOSECOND
 
+    def idle_for(self, now: int) -> float:
+        """Return the seconds of the hold, up to an instant, in which the driver did nothing.
+
+        Once the checkout has ended these are ``idle_seconds``.
+        """
+        return self.idle_seconds if self.released_at else max(now - self.taken_at - self.busy, 0) * _NANOSECOND
+
 
 @dataclass(slots=True)
 class FailedCheckout:

@@ -11,10 +11,17 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from context_async_sqlalchemy import Retry, commit_db_session, db_context, run_in_new_ctx, setup_db
+from context_async_sqlalchemy import (
+    ContextClosedError,
+    Retry,
+    commit_db_session,
+    db_context,
+    run_in_new_ctx,
+    setup_db,
+)
 from context_async_sqlalchemy._observing.listeners import Listeners, Observation
 from context_async_sqlalchemy._plugins import OBSERVERS
-from context_async_sqlalchemy.adapter_kit import Lifecycle
+from context_async_sqlalchemy.adapter_kit import Lifecycle, current_context, observe_process
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, Observer
 from context_async_sqlalchemy_aiohttp import LIFECYCLE
 from tests.conformance.statements import run
@@ -53,11 +60,13 @@ async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_fo
     connection = connect_to(database.url, pool_size=1)
     recorder, breaks = Recorder(), _BreaksAlways()
     lifecycle = Lifecycle([connection], observers=[breaks, recorder], leak_threshold=0.1)
+    stop = observe_process(breaks)
     for _ in range(2):
         lifecycle.announce_workers(2)
         # Counted before the checkout, because on a slow machine the suspicion may come before the wait for it.
         is_suspected = _one_more(recorder.suspected)
         async with db_context():
+            context = current_context()
             await run(connection, "SELECT 1")
             inner = asyncio.create_task(run_in_new_ctx(run, connection, "SELECT 1"))
             await until(_one_more(recorder.nested), "it waits")
@@ -70,10 +79,13 @@ async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_fo
             async with connection.engine.connect() as raw:
                 await raw.execute(text("SELECT 1"))
                 await raw.invalidate()
+        with pytest.raises(ContextClosedError):
+            context.require_open()
         with pytest.raises(DBAPIError, match="conflict"):
             await run_in_new_ctx(run, connection, CONFLICT, retry=Retry(attempts=2, base_delay=0))
         assert in_use(connection) == 0
         await connection.close()
+    stop()
     await lifecycle.shut_down()
     logged = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert sorted(str(record.exc_info and record.exc_info[1]) for record in logged) == sorted(
