@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from typing import Protocol
 
 from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.typedefs import Handler
@@ -22,9 +23,20 @@ from tests.support.waiting import until
 POOL_SIZE = 2
 _POOL_TIMEOUT = 0.3
 _LEAK_THRESHOLD = 0.25
-# Longer than Prometheus waits between two scrapes, so that each hold is seen.
-_HOLD_SECONDS = 1.2
-_ROUNDS = 5
+_LEAST_ROUNDS = 3
+_MOST_ROUNDS = 12
+
+
+class Watcher(Protocol):
+    """Prometheus, as far as the trouble waits for it."""
+
+    def has_scraped_since(self, instant: float) -> bool:
+        """Tell whether a scrape that began after a Unix time has succeeded."""
+        ...
+
+    def has_seen_all(self) -> bool:
+        """Tell whether everything was seen that the tests are about."""
+        ...
 
 
 class Trouble:
@@ -52,30 +64,54 @@ class Trouble:
             database.url, name="shedding", pool_size=1, max_overflow=0, max_wait=_POOL_TIMEOUT / 10
         )
         self._tracer = TracerProvider().get_tracer("tests")
+        self._holding = 0
+        self._may_end = asyncio.Event()
         self.trace_ids: set[str] = set()
 
-    async def happen(self, listener: socket.socket, is_watched: Callable[[], bool]) -> None:
-        """Serve the application, and make everything go wrong a few times once it is watched."""
+    async def happen(self, listener: socket.socket, watcher: Watcher) -> float:
+        """Serve the application, and make everything go wrong until all of it was seen, but at most twelve times.
+
+        Returns:
+            the Unix time at which all of it had been scraped, and the application was still there.
+
+        """
         async with self._served(listener) as http:
-            await until(is_watched, "the first scrape")
-            for number in range(_ROUNDS):
-                await self._exhaust(http)
+            await _scrape(watcher)
+            for number in range(_MOST_ROUNDS):
+                await self._exhaust(http, watcher)
                 for path in ("/orders/1", "/orders/2", "/failing", "/impatient", "/shed", "/commit"):
                     await http.get(path)
                 # It kills all connections: some rounds without it must see the others' trouble undisturbed.
                 if number % 2:
                     await self._interrupt_a_commit(http)
+                if number + 1 >= _LEAST_ROUNDS:
+                    await _scrape(watcher)
+                    if watcher.has_seen_all():
+                        break
+            return time.time()
 
-    async def _exhaust(self, http: ClientSession) -> None:
-        """Hold all connections, while others want one all the time."""
+    async def _exhaust(self, http: ClientSession, watcher: Watcher) -> None:
+        """Hold all connections for two scrapes, while others want one all the time."""
+        self._may_end.clear()
 
-        async def want() -> None:
-            until = time.monotonic() + _HOLD_SECONDS
-            while time.monotonic() < until:
+        async def want(later: float) -> None:
+            # Otherwise both waits would end at the same time, and a scrape could find that nobody waits.
+            await asyncio.sleep(later)
+            while not self._may_end.is_set():
                 await http.get("/quick")
 
-        holds = [http.get("/hold") for _ in range(POOL_SIZE)]
-        await asyncio.gather(*holds, want(), want())
+        async with asyncio.TaskGroup() as requests:
+            for _ in range(POOL_SIZE):
+                requests.create_task(self._request(http, "/hold"))
+            await until(lambda: self._holding == POOL_SIZE, "all connections are held")
+            requests.create_task(want(0))
+            requests.create_task(want(_POOL_TIMEOUT / 2))
+            for _ in range(2):
+                await _scrape(watcher)
+            self._may_end.set()
+
+    async def _request(self, http: ClientSession, path: str) -> None:
+        await http.get(path)
 
     async def _interrupt_a_commit(self, http: ClientSession) -> None:
         async with self._database.gate_shut():
@@ -110,7 +146,7 @@ class Trouble:
         try:
             await web.SockSite(runner, listener).start()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            async with ClientSession(url, timeout=ClientTimeout(total=10)) as http:
+            async with ClientSession(url, timeout=ClientTimeout(total=40)) as http:
                 yield http
         finally:
             await runner.cleanup()
@@ -127,7 +163,10 @@ class Trouble:
 
     async def _hold(self, _request: web.Request) -> web.Response:
         await self._execute()
-        await asyncio.sleep(_HOLD_SECONDS)
+        self._holding += 1
+        await asyncio.sleep(2 * _LEAK_THRESHOLD)
+        await self._may_end.wait()
+        self._holding -= 1
         return web.Response()
 
     async def _quick(self, _request: web.Request) -> web.Response:
@@ -167,6 +206,11 @@ class Trouble:
     async def _commit(self, _request: web.Request) -> web.Response:
         await self._execute(SLOW_COMMIT_STATEMENT)
         return web.Response()
+
+
+async def _scrape(watcher: Watcher) -> None:
+    now = time.time()
+    await until(lambda: watcher.has_scraped_since(now), "a scrape")
 
 
 @web.middleware

@@ -69,13 +69,14 @@ class Shown:
     panels: list[Panel]
 
 
-def overview(prometheus: str, began: float, ended: float) -> Shown:
+def overview(prometheus: str, began: float, ended: float, scrape_seconds: int = _SCRAPE_SECONDS) -> Shown:
     """Read the dashboard, and ask Prometheus for what it shows.
 
     Args:
         prometheus: its URL.
         began: Unix time, as the following one; together the time that is shown.
         ended: the time of single values too.
+        scrape_seconds: how often Prometheus scrapes.
 
     """
     dashboard: Json = json.loads((FOLDER / "overview.json").read_text())
@@ -86,10 +87,10 @@ def overview(prometheus: str, began: float, ended: float) -> Shown:
             query = substituted(
                 target["expr"],
                 dashboard,
-                scrape_seconds=_SCRAPE_SECONDS,
+                scrape_seconds=scrape_seconds,
                 range_seconds=math.ceil(ended - began),
             )
-            when = {"time": ended} if target["instant"] else {"start": began, "end": ended, "step": _SCRAPE_SECONDS}
+            when = {"time": ended} if target["instant"] else {"start": began, "end": ended, "step": scrape_seconds}
             path = "query" if target["instant"] else "query_range"
             with urlopen(f"{prometheus}/api/v1/{path}?{urlencode({'query': query, **when})}") as answer:  # noqa: S310 - ours
                 for result in json.load(answer)["data"]["result"]:
