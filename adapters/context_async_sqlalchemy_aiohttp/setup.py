@@ -1,4 +1,4 @@
-"""``setup_db`` for aiohttp: adds the middleware, the signal and the metrics, and shuts down with the application."""
+"""``setup_db`` for aiohttp: adds the middleware, the signal and the resources, and shuts down with the application."""
 
 from collections.abc import AsyncIterator, Iterable
 from typing import Unpack
@@ -15,8 +15,8 @@ from context_async_sqlalchemy.adapter_kit import (
     middleware_position,
 )
 
-from .metrics import serve_metrics
 from .middleware import db_context_middleware, overload_middleware, release_before_headers
+from .resources import serve
 from .routes import route_finder
 
 LIFECYCLE = web.AppKey("context_async_sqlalchemy_lifecycle", Lifecycle)
@@ -59,9 +59,7 @@ def setup_db(
         await lifecycle.shut_down()
 
     index = middleware_position(position, app.middlewares)
-    scrape = lifecycle.scrape_at(metrics_path)
-    if scrape is not None:
-        serve_metrics(app, scrape)
+    serve(app, lifecycle.resources(metrics_path))
     app[LIFECYCLE] = lifecycle
     # A position that was passed says that middlewares outside are to see exceptions. OpenTelemetry's are to see a 503.
     is_outermost = not position

@@ -14,17 +14,17 @@ from context_async_sqlalchemy.adapter_kit import (
     TRY_AGAIN_LATER,
     Lifecycle,
     LifecycleOptions,
-    Scrape,
     called_twice,
     kind_of,
     overload_answer,
     path_taken,
     route_name,
 )
+from context_async_sqlalchemy.observer import Resource
 
-from .metrics import headers_of
 from .middleware import DBContextMiddleware
 from .protocol import Receive, Scope, Send
+from .resources import request_of
 
 _MARK = "_context_async_sqlalchemy"
 _TEMPLATE = "context_async_sqlalchemy.uri_template"
@@ -61,15 +61,15 @@ def setup_db(
     if hasattr(app, _MARK):
         raise called_twice()
     lifecycle = Lifecycle(connections, route_of=_route_finder(app), **options)
-    scrape = lifecycle.scrape_at(metrics_path)
+    resources = lifecycle.resources(metrics_path)
 
     def require_free() -> None:
-        if scrape is not None:
-            _require_free(app, scrape.path)
+        for resource in resources:
+            _require_free(app, resource)
 
     require_free()
-    if scrape is not None:
-        app.add_route(scrape.path, _MetricsResource(scrape))
+    for resource in resources:
+        app.add_route(resource.path, _ServedResource(resource))
     if lifecycle.answer_503 and not _handles_overload(app):
         app.add_error_handler(PoolOverloadedError, _answer_overload)
     app.add_middleware(_TemplateRecorder())
@@ -170,26 +170,26 @@ def _route_finder(app: "App[Any, Any]") -> Callable[[Scope], str]:
     return route_of
 
 
-class _MetricsResource:
-    """Falcon resource that answers with the metrics."""
+class _ServedResource:
+    """Falcon resource that answers with a resource of an observer."""
 
-    def __init__(self, scrape: Scrape) -> None:
-        self._scrape = scrape
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Answer a scrape."""
-        resp.status, headers, body = await self._scrape.answer(headers_of(req.scope))
+        """Answer a request."""
+        resp.status, headers, body = await self._resource.answer(request_of(req.scope))
         resp.set_headers(list(headers))
         resp.data = body
 
     on_head = on_get
 
 
-def _require_free(app: "App[Any, Any]", path: str) -> None:
+def _require_free(app: "App[Any, Any]", resource: Resource) -> None:
     """Refuse a second resource of the same path, because Falcon would silently replace the first."""
     for route in inspect.inspect_routes(app):
-        if route.path == path and route.class_name != _MetricsResource.__name__:
-            raise path_taken(path, f"{route.class_name}, {route.source_info}")
+        if route.path == resource.path and route.class_name != _ServedResource.__name__:
+            raise path_taken(resource, f"{route.class_name}, {route.source_info}")
 
 
 def _require_falcon_on_asgi(app: object) -> None:

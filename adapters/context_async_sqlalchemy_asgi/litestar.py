@@ -1,6 +1,6 @@
 """``setup_db`` for Litestar."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Unpack
 from urllib.parse import unquote
 
@@ -14,7 +14,6 @@ from context_async_sqlalchemy.adapter_kit import (
     DEFAULT_METRICS_PATH,
     Lifecycle,
     LifecycleOptions,
-    Scrape,
     called_twice,
     context_or_none,
     kind_of,
@@ -22,11 +21,12 @@ from context_async_sqlalchemy.adapter_kit import (
     path_taken,
     route_name,
 )
+from context_async_sqlalchemy.observer import Resource
 
-from .metrics import ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
 from .protocol import Scope
 from .request_context import WebSocketContext
+from .resources import ROUTE_NAME, request_of
 
 _LIFECYCLE = "db_lifecycle"
 
@@ -62,9 +62,7 @@ def setup_db(
     if _LIFECYCLE in app.state:
         raise called_twice()
     lifecycle = Lifecycle(connections, route_of=_route_finder(app), **options)
-    scrape = lifecycle.scrape_at(metrics_path)
-    if scrape is not None:
-        _serve_metrics(app, scrape)
+    _serve(app, lifecycle.resources(metrics_path))
     app.state[_LIFECYCLE] = lifecycle
 
     async def start() -> None:
@@ -99,17 +97,28 @@ async def _shed_websocket(error: Exception, _scope: Any) -> None:
         context.failure = error
 
 
-def _serve_metrics(app: Litestar, scrape: Scrape) -> None:
+def _serve(app: Litestar, resources: Iterable[Resource]) -> None:
+    paths: set[str] = set()
+    methods = [HttpMethod.GET, HttpMethod.HEAD]
+    for number, resource in enumerate(resources):
+        # Litestar takes a path with a slash at its end for the same.
+        if resource.path.rstrip("/") in paths:
+            continue
+        paths.add(resource.path)
+        made = route(resource.path, http_method=methods, name=f"{ROUTE_NAME}_{number}", include_in_schema=False)
+        try:
+            app.register(made(_answered_by(resource)))
+        except ImproperlyConfiguredException as error:
+            raise path_taken(resource, error.detail) from error
+
+
+def _answered_by(resource: Resource) -> Callable[[Request[Any, Any, Any]], Awaitable[Response[bytes]]]:
     async def answer(request: Request[Any, Any, Any]) -> Response[bytes]:
         scope: Any = request.scope
-        status, headers, body = await scrape.answer(headers_of(scope))
+        status, headers, body = await resource.answer(request_of(scope))
         return Response(body, status_code=status, headers=dict(headers))
 
-    methods = [HttpMethod.GET, HttpMethod.HEAD]
-    try:
-        app.register(route(scrape.path, http_method=methods, name=ROUTE_NAME, include_in_schema=False)(answer))
-    except ImproperlyConfiguredException as error:
-        raise path_taken(scrape.path, error.detail) from error
+    return answer
 
 
 def _route_finder(app: Litestar) -> Callable[[Scope], str]:

@@ -18,10 +18,10 @@ from context_async_sqlalchemy.adapter_kit import (
 
 from .base_http_middleware import install_inner_release, prevent_end
 from .lifespan import run_lifespan
-from .metrics import ScrapedApp, is_scrape
 from .overload import answer_overload
 from .protocol import ASGIApp, Receive, Scope, Send
 from .request_context import RequestContext, WebSocketContext
+from .resources import Resources
 from .routes import route_of
 from .starlette_error_response import respond_to_failed_commit
 
@@ -170,13 +170,12 @@ class ASGIHTTPDBSessionMiddleware(DBContextMiddleware):
         if _before_commit is not None:
             options["before_commit"] = _before_commit
         super().__init__(app, Lifecycle(connections, route_of=route_of, **options))
-        self._metrics_path = metrics_path or ""
-        scrape = self.lifecycle.scrape_at(metrics_path)
-        self._scraped = None if scrape is None else ScrapedApp(scrape)
+        self._resources = Resources(self.lifecycle.resources(metrics_path))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request or lifespan; a scrape gets no context."""
-        if self._scraped is not None and is_scrape(scope, self._metrics_path):
-            await self._scraped(scope, receive, send)
-            return
-        await super().__call__(scope, receive, send)
+        """Handle one request or lifespan; a request for a resource, such as a scrape, gets no context."""
+        resource = self._resources.asked_for(scope)
+        if resource is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await resource(scope, receive, send)

@@ -12,7 +12,6 @@ from context_async_sqlalchemy.adapter_kit import (
     TRY_AGAIN_LATER,
     Lifecycle,
     LifecycleOptions,
-    Scrape,
     called_twice,
     context_or_none,
     kind_of,
@@ -20,11 +19,12 @@ from context_async_sqlalchemy.adapter_kit import (
     path_taken,
     route_name,
 )
+from context_async_sqlalchemy.observer import Resource
 
-from .metrics import METHODS, ROUTE_NAME, headers_of
 from .middleware import DBContextMiddleware
 from .protocol import Scope
 from .request_context import RequestContext
+from .resources import METHODS, ROUTE_NAME, request_of
 
 _EXTENSION = "context_async_sqlalchemy"
 _TEMPLATE = "context_async_sqlalchemy.rule"
@@ -59,15 +59,15 @@ def setup_db(
     """
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=_route_of, **options)
-    scrape = lifecycle.scrape_at(metrics_path)
+    resources = lifecycle.resources(metrics_path)
 
     def require_free() -> None:
-        if scrape is not None:
-            _require_free(app, scrape.path)
+        for resource in resources:
+            _require_free(app, resource)
 
     require_free()
-    if scrape is not None:
-        _serve_metrics(app, scrape)
+    for number, resource in enumerate(resources):
+        _serve(app, resource, number)
     if lifecycle.observers:
         _store_templates(app)
     if lifecycle.answer_503 and PoolOverloadedError not in app.error_handler_spec[None][None]:
@@ -96,21 +96,30 @@ def _overload_handler(app: Quart) -> Any:
     return answer_overload
 
 
-def _serve_metrics(app: Quart, scrape: Scrape) -> None:
+def _serve(app: Quart, resource: Resource, number: int) -> None:
     async def answer() -> Response:
         scope: Any = request.scope
-        status, headers, body = await scrape.answer(headers_of(scope))
+        status, headers, body = await resource.answer(request_of(scope))
         return Response(body, status, dict(headers))
 
-    app.add_url_rule(scrape.path, ROUTE_NAME, answer, methods=list(METHODS), provide_automatic_options=False)
+    app.add_url_rule(
+        resource.path,
+        f"{ROUTE_NAME}_{number}",
+        answer,
+        methods=list(METHODS),
+        provide_automatic_options=False,
+        # Otherwise Quart redirects a path to the one with a slash at its end, whichever was added first.
+        strict_slashes=True,
+    )
 
 
-def _require_free(app: Quart, path: str) -> None:
+def _require_free(app: Quart, resource: Resource) -> None:
     """Refuse a second rule of the same path, because Quart would serve only the first."""
     for rule in app.url_map.iter_rules():
+        is_ours = rule.endpoint.startswith(f"{ROUTE_NAME}_")
         methods = rule.methods
-        if rule.endpoint != ROUTE_NAME and rule.rule == path and (methods is None or methods.intersection(METHODS)):
-            raise path_taken(path, repr(rule))
+        if not is_ours and rule.rule == resource.path and (methods is None or methods.intersection(METHODS)):
+            raise path_taken(resource, repr(rule))
 
 
 def _store_templates(app: Quart) -> None:

@@ -1,4 +1,4 @@
-"""``setup_db`` for Sanic: adds signal handlers, listeners and the metrics, and shuts down with the worker."""
+"""``setup_db`` for Sanic: adds signal handlers, listeners and the resources, and shuts down with the worker."""
 
 import sys
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ from context_async_sqlalchemy.adapter_kit import (
     kind_of,
 )
 
-from .metrics import serve_metrics
 from .overload import answer_overload, close_shed_websocket
 from .request_context import RequestContexts, find_context_of_request
 from .requests import require_known_sanic, route_of
+from .resources import serve
 from .sanic_ext import inject_sessions
 from .signals import RequestSignals
 
@@ -83,9 +83,7 @@ def setup_db(
     async def shut_down(_app: Sanic[Any, Any]) -> None:
         await lifecycle.shut_down()
 
-    scrape = lifecycle.scrape_at(metrics_path)
-    if scrape is not None:
-        serve_metrics(app, scrape)
+    serve(app, lifecycle.resources(metrics_path))
     app.ctx.db_lifecycle = lifecycle
     app.ctx.db_contexts = contexts
     find_contexts_by(find_context_of_request)

@@ -22,8 +22,8 @@ from context_async_sqlalchemy._runtime.places import await_chain, calling_places
 
 from .lifecycle import Lifecycle, LifecycleOptions
 from .overload import TRY_AGAIN_LATER, OverloadAnswer, overload_answer
+from .resources import DEFAULT_METRICS_PATH, path_taken
 from .routes import route_name
-from .scrape import DEFAULT_METRICS_PATH, Scrape, path_taken
 from .server_command import workers_of_command
 from .setup import called_twice, middleware_position, position_inside_tracing
 
@@ -37,7 +37,6 @@ __all__ = [
     "LifecycleOptions",
     "OverloadAnswer",
     "Rules",
-    "Scrape",
     "Work",
     "await_chain",
     "called_twice",

@@ -19,10 +19,10 @@ from context_async_sqlalchemy._observing.listeners import Listeners, Observation
 from context_async_sqlalchemy._plugins import installed_observers
 from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy.connect import DBConnect
-from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy.observer import Observer, Resource
 
 from .metrics_access import MetricsAccess, checked_access
-from .scrape import Scrape, scrape_at
+from .resources import resources_of
 from .start_check import check_connections
 
 logger = logging.getLogger("context_async_sqlalchemy")
@@ -155,18 +155,18 @@ class Lifecycle(Rules):
             await self.shut_down()
             raise
 
-    def scrape_at(self, path: str | None) -> Scrape | None:
-        """Return the scrape that an adapter serves at ``metrics_path``, or None if there is nothing to serve.
+    def resources(self, metrics_path: str | None) -> list[Resource]:
+        """Return the resources that an adapter serves: the metrics, and those of the observers.
 
         Args:
-            path: the ``metrics_path``, by default ``DEFAULT_METRICS_PATH``.
+            metrics_path: the path of the metrics, by default ``DEFAULT_METRICS_PATH``. None serves no metrics.
 
         Raises:
-            ValueError: the path does not begin with a slash, or several observers can be scraped, or none can although
-                the path is not the default.
+            ValueError: a path does not begin with a slash, or two resources have the same path. Several observers can
+                be scraped, or none can although the ``metrics_path`` is not the default.
 
         """
-        return scrape_at(path, self.observers, self._refuse_scrape)
+        return resources_of(metrics_path, self.observers, self._refuse_scrape)
 
     def announce_workers(self, workers: int) -> None:
         """Notify the observers that worker processes will start. An adapter calls this in the main process.

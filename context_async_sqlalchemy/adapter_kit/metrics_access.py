@@ -4,8 +4,9 @@ import hmac
 import inspect
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+
+from context_async_sqlalchemy.observer import ResourceAnswer
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -16,26 +17,11 @@ MetricsAccess = str | Callable[[Headers], bool]
 """A bearer token, or a function that returns whether a request with these headers may scrape."""
 
 
-class ScrapeAnswer(NamedTuple):
-    """The answer to a scrape.
-
-    Attributes:
-        status: the status.
-        headers: the headers, without a Content-Length.
-        body: the body.
-
-    """
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-
-
-Check = Callable[[Headers], ScrapeAnswer | None]
+Check = Callable[[Headers], ResourceAnswer | None]
 """Returns the answer for a request that may not scrape, and None for a request that may."""
 
-_UNAUTHORIZED = ScrapeAnswer(401, [("WWW-Authenticate", "Bearer")], b"")
-_FORBIDDEN = ScrapeAnswer(403, [], b"")
+_UNAUTHORIZED = ResourceAnswer(401, [("WWW-Authenticate", "Bearer")], b"")
+_FORBIDDEN = ResourceAnswer(403, [], b"")
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """The characters of a bearer token by RFC 6750."""
 
@@ -82,7 +68,7 @@ class _BearerToken:
     def __init__(self, token: str) -> None:
         self._token = token.encode()
 
-    def refuse(self, headers: Headers) -> ScrapeAnswer | None:
+    def refuse(self, headers: Headers) -> ResourceAnswer | None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         # Bytes, because compare_digest takes only strings of ASCII, and a client may send others.
         is_equal = hmac.compare_digest(token.strip().encode(errors="replace"), self._token)
@@ -94,7 +80,7 @@ class _Function:
         self._allows = allows
         self._has_failed = False
 
-    def refuse(self, headers: Headers) -> ScrapeAnswer | None:
+    def refuse(self, headers: Headers) -> ResourceAnswer | None:
         try:
             allowed = self._allows(headers)
         except Exception as error:  # noqa: BLE001 - logged; a check that fails refuses

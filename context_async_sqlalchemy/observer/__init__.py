@@ -1,4 +1,4 @@
-"""The names for authors of observers: the class ``Observer``, the records that it gets, and ``Exposition``.
+"""The names for authors of observers: ``Observer``, the records that it gets, and what it may serve over HTTP.
 
 An observer derives from :class:`Observer`, overrides the methods for the events that it needs, and is passed to
 ``setup_db(observers=[...])``.
@@ -28,6 +28,7 @@ from .records import (
     TransactionOutcome,
     WaitFailure,
 )
+from .resources import Resource, ResourceAnswer, ResourceRequest
 
 __all__ = [
     "HISTORY",
@@ -48,6 +49,9 @@ __all__ = [
     "PoolPeaks",
     "PoolReading",
     "ReleaseCause",
+    "Resource",
+    "ResourceAnswer",
+    "ResourceRequest",
     "SuspectedLeak",
     "Transaction",
     "TransactionOutcome",

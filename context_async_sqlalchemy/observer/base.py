@@ -2,6 +2,8 @@
 
 # ruff: noqa: D401 - a method says when it is called, which is all that there is to say of it
 
+from collections.abc import Iterable
+
 from .records import (
     Checkout,
     ContextRecord,
@@ -12,6 +14,7 @@ from .records import (
     ObservedPool,
     SuspectedLeak,
 )
+from .resources import Resource
 
 
 class Observer:
@@ -29,6 +32,10 @@ class Observer:
     """
 
     hears_of_kept_only: bool = False
+
+    def resources(self) -> Iterable[Resource]:
+        """Called by ``setup_db``, which serves the returned resources over HTTP: by default none."""
+        return ()
 
     def workers_starting(self, workers: int) -> None:
         """Called in a server's main process before it starts its worker processes, with their number."""

@@ -10,7 +10,6 @@ from context_async_sqlalchemy.adapter_kit import (
     Context,
     Lifecycle,
     LifecycleOptions,
-    Scrape,
     called_twice,
     context_or_none,
     finish,
@@ -22,6 +21,7 @@ from context_async_sqlalchemy.adapter_kit import (
     release_by_status,
     route_name,
 )
+from context_async_sqlalchemy.observer import Resource, ResourceRequest
 from examples.adapter.framework import Answer, App, Handler, Middleware, RaisedResponse, Request, Response
 
 _KEY = "context_async_sqlalchemy"
@@ -55,11 +55,10 @@ def setup_db(
     app.before_headers.append(_release)
     app.on_startup.append(lifecycle.start)
     app.on_shutdown.append(lifecycle.shut_down)
-    scrape = lifecycle.scrape_at(metrics_path)
-    if scrape is not None:
-        if app.has_route(scrape.path):
-            raise path_taken(scrape.path, f"GET {scrape.path}")
-        app.add_route(["GET", "HEAD"], scrape.path, _answered_by(scrape))
+    for resource in lifecycle.resources(metrics_path):
+        if app.has_route(resource.path):
+            raise path_taken(resource, f"GET {resource.path}")
+        app.add_route(["GET", "HEAD"], resource.path, _answered_by(resource))
 
 
 def _db_context(lifecycle: Lifecycle) -> Middleware:
@@ -106,9 +105,10 @@ async def _release(request: Request, status: int) -> None:
         await release_by_status(context, status)
 
 
-def _answered_by(scrape: Scrape) -> Handler:
+def _answered_by(resource: Resource) -> Handler:
     async def answer(request: Request) -> Answer:
-        status, headers, body = await scrape.answer(request.headers.items())
+        asked = ResourceRequest.of(request.path, request.query, request.headers.items())
+        status, headers, body = await resource.answer(asked)
         return Response(status, body, dict(headers))
 
     return answer

@@ -216,5 +216,5 @@ def test_a_planted_tower_is_found(copied: Path) -> None:
     ],
 )
 def test_a_fault_that_is_planted_in_an_adapter_is_found(copied: Path, code: str, fault: str) -> None:
-    _plant(copied / f"{CORE}_aiohttp" / "metrics.py", code)
-    assert f"{CORE}_aiohttp.metrics {fault}" in _faults_of_adapters(copied, copied / CORE)
+    _plant(copied / f"{CORE}_aiohttp" / "resources.py", code)
+    assert f"{CORE}_aiohttp.resources {fault}" in _faults_of_adapters(copied, copied / CORE)

@@ -17,7 +17,7 @@ from context_async_sqlalchemy.adapter_kit import (
 from context_async_sqlalchemy_asgi.middleware import DBContextMiddleware
 from context_async_sqlalchemy_asgi.routes import route_of
 
-from .metrics import serve_metrics
+from .resources import serve
 
 
 def setup_db(
@@ -53,9 +53,7 @@ def setup_db(
     _require_changeable(app)
     lifecycle = Lifecycle(connections, route_of=route_of, **options)
     index = middleware_position(position, [middleware.cls for middleware in app.user_middleware])
-    scrape = lifecycle.scrape_at(metrics_path)
-    if scrape is not None:
-        serve_metrics(app, scrape)
+    serve(app, lifecycle.resources(metrics_path))
     app.state.db_lifecycle = lifecycle
     app.user_middleware.insert(index, Middleware(DBContextMiddleware, lifecycle=lifecycle))
 

@@ -63,12 +63,14 @@ class Request:
 
     Args:
         method: the HTTP method.
-        path: the path, without a query.
+        target: the path and the query.
         headers: the headers by their names in lower case.
         body: the body.
         connection: the connection to the client.
 
     Attributes:
+        path: the path, without the query.
+        query: the query string, without the question mark.
         template: the template of the route that the request matches, with the prefixes of applications above.
         state: for middlewares, which keep their data about the request here.
         before_headers: awaited with the request and its status before the headers of a stream or a websocket are sent.
@@ -80,13 +82,13 @@ class Request:
     def __init__(
         self,
         method: str,
-        path: str,
+        target: str,
         headers: Mapping[str, str],
         body: bytes,
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         self.method = method
-        self.path = path
+        self.path, _, self.query = target.partition("?")
         self.headers = headers
         self.body = body
         self.template: str | None = None

@@ -149,4 +149,4 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     method, target, _ = request_line.split(" ", 2)
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(method, target.partition("?")[0], headers, body, (reader, writer))
+    return Request(method, target, headers, body, (reader, writer))

@@ -81,8 +81,8 @@ def test_an_asynchronous_function_is_refused() -> None:
 
 def test_the_token_is_in_no_repr(observer: PrometheusObserver) -> None:
     lifecycle = Lifecycle([], observers=[observer], metrics_access=SECRET)
-    scrape = lifecycle.scrape_at("/metrics")
-    for shown in (lifecycle, scrape, *vars(lifecycle).values(), *vars(scrape).values()):
+    (metrics,) = lifecycle.resources("/metrics")
+    for shown in (lifecycle, metrics, *vars(lifecycle).values()):
         assert SECRET not in repr(shown)
 
 

@@ -186,7 +186,7 @@ def test_a_process_that_exits_during_a_rendering_ends_without_a_word() -> None:
     program = """
 import asyncio, time
 from context_async_sqlalchemy.adapter_kit import Lifecycle
-from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy.observer import Observer, ResourceRequest
 
 class Slow(Observer):
     def expose(self, accept, accept_encoding):
@@ -194,7 +194,8 @@ class Slow(Observer):
         return [], b""
 
 async def main():
-    scrape = asyncio.create_task(Lifecycle(observers=[Slow()]).scrape_at("/metrics").answer([]))
+    (metrics,) = Lifecycle(observers=[Slow()]).resources("/metrics")
+    scrape = asyncio.create_task(metrics.answer(ResourceRequest("/metrics", "", {})))
     await asyncio.sleep(0.1)
 
 asyncio.run(main())

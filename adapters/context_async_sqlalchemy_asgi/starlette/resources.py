@@ -1,51 +1,64 @@
-"""Serving metrics from a Starlette or FastAPI application."""
+"""Serving the resources of observers, such as the metrics, from a Starlette or FastAPI application."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Mount, Route
 
-from context_async_sqlalchemy.adapter_kit import Scrape, path_taken
-from context_async_sqlalchemy_asgi.metrics import METHODS, ROUTE_NAME, ScrapedApp
+from context_async_sqlalchemy.adapter_kit import path_taken
+from context_async_sqlalchemy.observer import Resource
+from context_async_sqlalchemy_asgi.resources import METHODS, ROUTE_NAME, ResourceApp
 
 
-def serve_metrics(app: Starlette, scrape: Scrape) -> None:
-    """Add a route for the scrapes.
+def serve(app: Starlette, resources: Sequence[Resource]) -> None:
+    """Add a route for each resource.
 
     Args:
         app: the application.
-        scrape: answers the scrapes.
+        resources: the resources.
 
     Raises:
-        RuntimeError: the application has a route of this path already. A route that is added later raises when the
+        RuntimeError: the application has a route of such a path already. A route that is added later raises when the
             application starts.
 
     """
-    path = scrape.path
-    ours = Route(path, ScrapedApp(scrape), methods=METHODS, name=ROUTE_NAME, include_in_schema=False)
+    if not resources:
+        return
+    ours: list[BaseRoute] = [
+        Route(
+            resource.path,
+            ResourceApp(resource),
+            methods=METHODS,
+            name=f"{ROUTE_NAME}_{number}",
+            include_in_schema=False,
+        )
+        for number, resource in enumerate(resources)
+    ]
     lifespan: Any = app.router.lifespan_context
 
     @asynccontextmanager
     async def checked_lifespan(app: Any) -> AsyncGenerator[Any]:
-        _require_free(app, path, ours)
+        _require_free(app, resources, ours)
         async with lifespan(app) as state:
             # Again, because the application's startup code may have added routes.
-            _require_free(app, path, ours)
+            _require_free(app, resources, ours)
             yield state
 
-    _require_free(app, path, ours)
-    # The route is the first, because Starlette takes the first that matches, which may be a dynamic one.
-    app.router.routes.insert(0, ours)
+    _require_free(app, resources, ours)
+    # The routes are the first, because Starlette takes the first that matches, which may be a dynamic one.
+    app.router.routes[:0] = ours
     app.router.lifespan_context = checked_lifespan
 
 
-def _require_free(app: Starlette, path: str, ours: BaseRoute) -> None:
+def _require_free(app: Starlette, resources: Iterable[Resource], ours: Sequence[BaseRoute]) -> None:
     """Refuse a second route of the same path, because Starlette would serve only the first."""
-    rival = _rival([route for route in app.router.routes if route is not ours], path)
-    if rival is not None:
-        raise path_taken(path, repr(rival))
+    others = [route for route in app.router.routes if not any(route is each for each in ours)]
+    for resource in resources:
+        rival = _rival(others, resource.path)
+        if rival is not None:
+            raise path_taken(resource, repr(rival))
 
 
 def _rival(routes: Iterable[Any], path: str) -> object | None:
