@@ -47,8 +47,8 @@ _FOREIGN = {
     "aiohttp": "https://docs.aiohttp.org/en/stable",
     "opentelemetry": "https://opentelemetry-python.readthedocs.io/en/latest",
 }
-# A build has no network, so inventories/ lists the foreign names that our pages have. DOCS_INTERSPHINX=1 asks for the
-# projects' own inventories, and so finds a name that has moved.
+# A build has no network, so inventories/ lists the foreign names that our signatures may have. DOCS_INTERSPHINX=1 asks
+# for the projects' own inventories, and so finds a name that has moved.
 intersphinx_mapping = {
     name: (address, None if os.environ.get("DOCS_INTERSPHINX") else f"inventories/{name}.txt")
     for name, address in _FOREIGN.items()
@@ -58,6 +58,7 @@ _OFFERED_AS = {
     "_asyncio.Future": "asyncio.Future",
     "aiohttp.web_app.Application": "aiohttp.web.Application",
     "sqlalchemy.engine.url.URL": "sqlalchemy.engine.URL",
+    "sqlalchemy.ext.asyncio.engine.AsyncConnection": "sqlalchemy.ext.asyncio.AsyncConnection",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "sqlalchemy.ext.asyncio.AsyncEngine",
     "sqlalchemy.ext.asyncio.session.AsyncSession": "sqlalchemy.ext.asyncio.AsyncSession",
     "sqlalchemy.ext.asyncio.session.async_sessionmaker": "sqlalchemy.ext.asyncio.async_sessionmaker",

@@ -44,7 +44,7 @@ def calling_frame() -> FrameType | None:
 
 
 def calling_places() -> Iterator[Place]:
-    """Yield the places of the running code, the innermost first, beginning at :func:`calling_frame`."""
+    """Yield the places of the running code, the innermost first, beginning at ``calling_frame``."""
     frame = calling_frame()
     while frame is not None:
         yield frame.f_code, frame.f_lineno

@@ -21,7 +21,8 @@ def position_inside_tracing(middlewares: Iterable[object]) -> int:
     """
     position = 0
     for middleware in middlewares:
-        if not getattr(middleware, "__module__", "").startswith("opentelemetry."):
+        # A function that `exec` has made may have no module.
+        if not (getattr(middleware, "__module__", None) or "").startswith("opentelemetry."):
             break
         position += 1
     return position

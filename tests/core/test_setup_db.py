@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from sanic import Sanic
 from starlette.applications import Starlette
 
@@ -130,6 +131,19 @@ def test_an_option_of_another_framework_is_an_error(db: DBConnect) -> None:
     with pytest.raises(TypeError, match=r"no option 'position' for sanic\. The options of sanic: metrics_path; of"):
         setup_db(app, [db], position=1)
     app.unregister_app(app)
+
+
+def test_a_middleware_of_no_module_is_as_good_as_any(db: DBConnect) -> None:
+    app = web.Application()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await handler(request)
+
+    middleware.__module__ = None  # type: ignore[assignment]  # as of a function that `exec` has made
+    app.middlewares.append(middleware)
+    setup_db(app, [db])
+    assert app.middlewares[-1] is middleware
 
 
 def test_a_refused_set_up_leaves_the_application_as_it_was(db: DBConnect) -> None:
