@@ -82,8 +82,6 @@ def running(program: str, folder: Path, target: str) -> Generator[Prometheus]:
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
         "--enable-feature=exemplar-storage",
-        # Otherwise it waits for five seconds before it looks at a target for the first time.
-        "--scrape.discovery-reload-interval=1s",
         "--log.level=warn",
     ]
     log = folder / "log"

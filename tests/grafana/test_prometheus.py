@@ -72,7 +72,7 @@ class _Watcher:
         self._start = start
 
     def has_scraped_since(self, instant: float) -> bool:
-        found = self._prometheus.get("query", query="timestamp(up == 1)")["result"]
+        found = self._prometheus.get("query", query="timestamp(up) and up == 1")["result"]
         return any(float(series["value"][1]) >= instant for series in found)
 
     def has_seen_all(self) -> bool:
