@@ -5,6 +5,7 @@ With Docker ``docker compose -f grafana/compose.yaml up --build`` gives the same
 
 import argparse
 import contextlib
+import html
 import os
 import re
 import shlex
@@ -86,12 +87,14 @@ def prometheus(folder: Path) -> Generator[None]:
 
     """
     url = f"http://{HOST}:{PROMETHEUS_PORT}"
+    pages = folder / "pages"
     command = [
         "prometheus",
         f"--config.file={_CONFIG}",
-        f"--storage.tsdb.path={folder}",
+        f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={HOST}:{PROMETHEUS_PORT}",
         "--enable-feature=exemplar-storage",
+        f"--web.user-assets={pages}",
         "--log.level=warn",
     ]
     if shutil.which("prometheus") is None:
@@ -102,18 +105,22 @@ def prometheus(folder: Path) -> Generator[None]:
         yield
     else:
         with started(command, PROMETHEUS_PORT):
-            pages = _pages(url)
-            print(f"Prometheus: {pages}/alerts; the overview's first row: {pages}/graph?{_first_row()}")
+            prefix = _prefix(url)
+            # The address of the graphs has 900 characters, so a page of Prometheus leads there.
+            pages.mkdir()
+            graphs = html.escape(f"{prefix}/graph?{_first_row()}")
+            (pages / "overview.html").write_text(f'<meta http-equiv="refresh" content="0; url={graphs}">\n')
+            print(f"Prometheus: {url}{prefix}/alerts; the overview's first row: {url}/user/overview.html")
             yield
 
 
-def _pages(url: str) -> str:
+def _prefix(url: str) -> str:
     # Debian's package has the classic pages only.
     try:
         with urlopen(f"{url}/alerts"):  # noqa: S310 - it is the one that was started
-            return url
+            return ""
     except OSError:
-        return f"{url}/classic"
+        return "/classic"
 
 
 def _first_row() -> str:

@@ -1,7 +1,11 @@
 """What ``make observe`` finds, starts, stops, and says of what is missing."""
 
+import html
+import re
+import shutil
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -47,6 +51,24 @@ async def test_an_installed_viewer_is_started_gets_the_traces_and_is_stopped(
     assert environment == {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
     assert "Traces:     http://127.0.0.1:16686 (jaeger)" in capsys.readouterr().out
     await until(lambda: not observe.is_taken(port), "the viewer ends")
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's package prometheus")
+def test_the_first_row_of_the_overview_has_a_short_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(observe, "PROMETHEUS_PORT", free_port())
+    with observe.prometheus(tmp_path):
+        shown = capsys.readouterr().out
+        alerts, overview = re.findall(r"http://[^; \n]+", shown)
+        assert len(shown) < 120
+        with urlopen(alerts) as page:  # noqa: S310 - it is the Prometheus that was started
+            assert page.status == 200
+        with urlopen(overview) as page:  # noqa: S310 - it is the Prometheus that was started
+            (graphs,) = re.findall(r'url=([^"]+)"', page.read().decode())
+        with urlopen(f"http://127.0.0.1:{observe.PROMETHEUS_PORT}{html.unescape(graphs)}") as page:
+            assert page.status == 200
+    assert "g0.expr=max+by" in graphs
 
 
 def test_a_program_that_does_not_start_is_told(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
