@@ -41,7 +41,7 @@ async def test_a_committed_transaction(on_any_driver: DBConnect, recorder: Recor
     assert transaction.ended_at <= checkout.released_at
     assert (checkout.path, checkout.released_by, checkout.is_early) == ("new", "commit", False)
     assert len(recorder.connect_times) == 1
-    assert 0 < recorder.connect_times[0] < 5
+    assert 0 < recorder.connect_times[0] < 30
 
 
 async def test_the_second_checkout_of_a_connection_finds_it_idle(on_any_driver: DBConnect, recorder: Recorder) -> None:

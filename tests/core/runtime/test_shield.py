@@ -185,7 +185,7 @@ async def test_a_cancelled_callers_work_goes_on_through_several_waits() -> None:
         for step in range(3):
             await asyncio.sleep(0.005)
             steps.append(step)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await asyncio.sleep(0)
         return "result"
 

@@ -128,7 +128,7 @@ class World:
     async def use(self, unit: str) -> None:
         """Run another unit of work on each connection."""
         for position, connection in enumerate(self.connections):
-            async with asyncio.timeout(5), db_context():
+            async with asyncio.timeout(20), db_context():
                 (await db_session(connection)).add(Row(unit=f"{unit}{position}", number=2))
 
 

@@ -168,7 +168,7 @@ def test_an_initdb_that_hangs_goes_with_its_children(temporary_root: Path, monke
         started = time.monotonic()
         with pytest.raises(PostgresStartError, match="initdb took over"):
             PostgresServer().start()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
     wait_until(lambda: running_with(temporary_root) == [])
 
 
