@@ -12,6 +12,7 @@ logger = logging.getLogger("context_async_sqlalchemy")
 
 FRAMEWORKS = "context_async_sqlalchemy.frameworks"
 OBSERVERS = "context_async_sqlalchemy.observers"
+INSPECTORS = "context_async_sqlalchemy.inspectors"
 PUBLISHED_NAMES = "context_async_sqlalchemy.published_names"
 
 
@@ -73,6 +74,26 @@ def installed_observers() -> tuple[Observer, ...]:
         else:
             observers.append(_made_by(make))
     return tuple(observers)
+
+
+def inspector_at(path: str) -> Observer:
+    """Return a new inspector, an observer that serves a page at a path.
+
+    Args:
+        path: the option ``inspector_path``.
+
+    Raises:
+        LookupError: no installed package offers an inspector.
+        ValueError: the path has no possible value.
+
+    """
+    for entry in entry_points(group=INSPECTORS):
+        make: Callable[[str], Observer] = entry.load()
+        return make(path)
+    raise LookupError(
+        f"setup_db was given inspector_path={path!r}, but no installed package has an entry point in the group "
+        f"{INSPECTORS!r}: install context-async-sqlalchemy again"
+    )
 
 
 @cache

@@ -41,6 +41,7 @@ def setup_db(
     leak_stacks: bool = False,
     max_routes: int = DEFAULT_MAX_ROUTES,
     metrics_access: MetricsAccess | None = None,
+    inspector_path: str | None = None,
     check_at_start: bool = False,
     processes: int | None = None,
     answer_503: bool = True,
@@ -65,6 +66,8 @@ def setup_db(
         max_routes: the number of different routes in metrics, spans and warnings. The rest count as ``other``.
         metrics_access: who may scrape: a bearer token, or a function that returns whether a request with these headers
             may. The names of the headers are in lower case. None lets everybody who reaches the path scrape.
+        inspector_path: the path of a page that shows the pools and the open sessions now, for example ``"/_db"``. The
+            application logs the token that opens it. None, the default, serves no such page.
         check_at_start: open each connection once before the first request. If one cannot be opened, the application
             does not start. A warning with the arithmetic says if the pools of all processes may open more connections
             than PostgreSQL allows. The default starts without a database, and a request meets its errors.
@@ -99,6 +102,7 @@ def setup_db(
         leak_stacks=leak_stacks,
         max_routes=max_routes,
         metrics_access=metrics_access,
+        inspector_path=inspector_path,
         check_at_start=check_at_start,
         processes=processes,
         answer_503=answer_503,

@@ -36,6 +36,7 @@ MODULES = (
     "context_async_sqlalchemy_asgi.litestar",
     "context_async_sqlalchemy_asgi.quart",
     "context_async_sqlalchemy_asgi.starlette",
+    "context_async_sqlalchemy_inspector",
     "context_async_sqlalchemy_opentelemetry",
     "context_async_sqlalchemy_prometheus",
     "context_async_sqlalchemy_sanic",

@@ -179,7 +179,9 @@ class _ServedResource:
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer a request."""
         resp.status, headers, body = await self._resource.answer(request_of(req.scope))
-        resp.set_headers(list(headers))
+        for name, value in headers:
+            # `set_headers` takes no cookie.
+            resp.append_header(name, value)
         resp.data = body
 
     on_head = on_get

@@ -16,7 +16,7 @@ from context_async_sqlalchemy._context.rules import (
     commits_below_400,
 )
 from context_async_sqlalchemy._observing.listeners import Listeners, Observation, notify
-from context_async_sqlalchemy._plugins import installed_observers
+from context_async_sqlalchemy._plugins import inspector_at, installed_observers
 from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy.connect import DBConnect
 from context_async_sqlalchemy.observer import Observer, Resource
@@ -43,6 +43,7 @@ class LifecycleOptions(TypedDict, total=False):
     leak_stacks: bool
     max_routes: int
     metrics_access: MetricsAccess | None
+    inspector_path: str | None
     check_at_start: bool
     processes: int | None
     answer_503: bool
@@ -69,6 +70,7 @@ class Lifecycle(Rules):
             see docs/decisions/0013.
         max_routes: the number of different routes in metrics, spans and warnings. The rest count as ``other``.
         metrics_access: who may scrape: a bearer token, or a function of the request's headers. None lets everybody.
+        inspector_path: the path of an inspector, which is one more observer. None adds none.
         check_at_start: open each connection once in ``start``, and compare the pools with the server's limits.
         processes: the number of processes that run the application, for that comparison. None means the number that
             the framework knows, or else the environment variable ``WEB_CONCURRENCY``, or else 1.
@@ -94,6 +96,7 @@ class Lifecycle(Rules):
         leak_stacks: bool = False,
         max_routes: int = DEFAULT_MAX_ROUTES,
         metrics_access: MetricsAccess | None = None,
+        inspector_path: str | None = None,
         check_at_start: bool = False,
         processes: int | None = None,
         answer_503: bool = True,
@@ -122,6 +125,8 @@ class Lifecycle(Rules):
         self._refuse_scrape = checked_access(metrics_access)
         self.connections = _checked(connections)
         self.observers = installed_observers() if observers is None else _checked_observers(observers)
+        if inspector_path is not None:
+            self.observers = (*self.observers, inspector_at(inspector_path))
         self.observation = Observation(self.observers, leak_threshold, leak_stacks)
         self.drain_timeout = drain_timeout
         self.has_connections = bool(self.connections)

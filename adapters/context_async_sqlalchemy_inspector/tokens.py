@@ -1,0 +1,38 @@
+"""The token that opens the inspector, and what is derived from it."""
+
+import hmac
+import logging
+import os
+import secrets
+
+logger = logging.getLogger("context_async_sqlalchemy")
+
+TOKEN_VARIABLE = "CONTEXT_ASYNC_SQLALCHEMY_INSPECTOR_TOKEN"  # noqa: S105 - the name of a variable
+"""The environment variable that has the token. The processes that this one starts find it there."""
+
+
+def token_for_process(path: str) -> str:
+    """Return the token of this process and of those that it starts. The first call makes it, and logs where it opens.
+
+    Args:
+        path: the path of the inspector, for the log.
+
+    """
+    present = os.environ.get(TOKEN_VARIABLE)
+    if present:
+        return present
+    made = os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe(32)
+    # A warning, because Python prints nothing below it where no logging is configured.
+    logger.warning("the inspector is at %s?token=%s: whoever has this token sees the routes and sessions", path, made)
+    return made
+
+
+def is_same(given: str, expected: str) -> bool:
+    """Compare two secrets in a time that does not depend on where they differ."""
+    # Bytes, because compare_digest takes only strings of ASCII, and a client may send others.
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+
+
+def cookie_of(token: str) -> str:
+    """Return the value of the cookie for a token. It is the same in all processes, and does not tell the token."""
+    return hmac.new(token.encode(), b"context_async_sqlalchemy_inspector", "sha256").hexdigest()
