@@ -99,6 +99,11 @@ class OpenContextRecord(ContextRecord):
         return route
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the end of the context has begun."""
+        return self.context is None or not self.context.is_open
+
+    @property
     def outermost(self) -> object:
         """The outermost of the open contexts that this one was opened in, without a request that is being answered."""
         outermost = self.context

@@ -12,15 +12,19 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 
 from context_async_sqlalchemy._context.context import Context
 from context_async_sqlalchemy._context.current import context_or_none, current
+from context_async_sqlalchemy._runtime.places import task_or_none
 from context_async_sqlalchemy.exceptions import PoolOverloadedError
 from context_async_sqlalchemy.observer import (
     CheckoutPath,
     FailedCheckout,
+    LiveWait,
     NestedCheckout,
+    PoolLook,
     PoolPeaks,
     PoolReading,
     ReleaseCause,
@@ -30,6 +34,7 @@ from context_async_sqlalchemy.observer import (
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
 from .listeners import Listeners, log_failure, notify
+from .look import engine_beside, look_at
 from .open_checkout import OpenCheckout
 from .open_context_record import OpenContextRecord
 from .peaks import Peaks
@@ -63,7 +68,7 @@ class WatchedPool:
         self.system: str = engine.dialect.name
         # The key is the pool's record of the connection, which does not keep the application's objects alive.
         self.open: dict[object, OpenCheckout] = {}
-        self.pending = 0
+        self.waits: set[LiveWait] = set()
         self.highest = Peaks()
         self.is_installed = True
         # Whether another engine is in use now. Sessions in flight may still use this one, so its pool is observed.
@@ -117,12 +122,27 @@ class WatchedPool:
         used = len(self.all_open())
         if self.is_replaced:
             # Connections that come back are closed, and only sessions in flight may check out another one.
-            return PoolReading(used, 0, self.pending, used, 0)
-        return read_pool(self._engine.pool, used, self.pending)
+            return PoolReading(used, 0, len(self.waits), used, 0)
+        return read_pool(self._engine.pool, used, len(self.waits))
 
     def peaks(self) -> PoolPeaks:
         """Return the highest numbers of connections in use and of waits since the last scrapes."""
-        return self.highest.read(len(self.all_open()), self.pending)
+        return self.highest.read(len(self.all_open()), len(self.waits))
+
+    def look(self) -> PoolLook:
+        """Return the connections that are out now, and the waits."""
+        return look_at(self._engine, self.open, self.waits)
+
+    def engine_beside(self) -> AsyncEngine:
+        """Return a new engine that connects as the pool does, without a pool."""
+        return engine_beside(self._engine)
+
+    def wait_began(self, record: "OpenContextRecord | None") -> LiveWait:
+        """Register a checkout that waits for the return of a connection."""
+        wait = LiveWait(record, perf_counter_ns(), task_or_none())
+        self.waits.add(wait)
+        self.highest.pending = max(self.highest.pending, len(self.waits))
+        return wait
 
     def checkout_started(self, must_wait: bool) -> "OpenContextRecord | None":  # noqa: FBT001 - positional: a hot path
         """Return the record of the context in which a checkout begins, or None outside of any context."""

@@ -75,21 +75,20 @@ def _connect(base: type[Pool], pool: WatchedPool) -> Callable[[Any], Any]:
             record = pool.checkout_started(must_wait)
         except Exception as error:  # noqa: BLE001 - logged
             pool.log_failure(error)
-        if must_wait:
-            pool.pending += 1
-            pool.highest.pending = max(pool.highest.pending, pool.pending)
+        wait = pool.wait_began(record) if must_wait else None
         asked_at = now()
         try:
             fairy = base_connect(self)
         except BaseException as failure:
-            pool.pending -= must_wait
+            if wait is not None:
+                pool.waits.discard(wait)
             try:
                 pool.checkout_failed(self, record, asked_at, failure)
             except Exception as error:  # noqa: BLE001 - logged; the application gets the failure itself
                 pool.log_failure(error)
             raise
-        if must_wait:
-            pool.pending -= 1
+        if wait is not None:
+            pool.waits.discard(wait)
         try:
             pool.checkout_succeeded(fairy, record, asked_at, must_wait)
         except Exception as error:  # noqa: BLE001 - logged

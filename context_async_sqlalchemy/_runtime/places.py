@@ -1,5 +1,6 @@
 """Finds the code that a task awaits at, and the code that is running now."""
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from types import CodeType, FrameType
@@ -28,6 +29,14 @@ def await_chain(awaited: Any) -> Iterator[Place]:
                 break
         else:
             return
+
+
+def task_or_none() -> asyncio.Task[Any] | None:
+    """Return the task that is running, or None outside of an event loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def calling_frame() -> FrameType | None:

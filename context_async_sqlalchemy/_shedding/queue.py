@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from context_async_sqlalchemy.exceptions import PoolOverloadedError
@@ -32,6 +32,7 @@ class Waiting:
     Attributes:
         limit: how long a checkout may wait.
         since: the instants at which the present waits began, the longest wait first.
+        max_waiting: how many checkouts may wait, or None.
 
     """
 
@@ -41,11 +42,16 @@ class Waiting:
         self.since: OrderedDict[object, float] = OrderedDict()
         self._engine = engine
         self._name = ""
-        self._max_waiting: int | None = None
+        self.max_waiting: int | None = None
 
     def allow(self, name: str, max_wait: MaxWait, max_waiting: int | None) -> None:
         """Set the limits, and the name of the pool in errors."""
-        self.limit, self._max_waiting, self._name = limit_of(max_wait), max_waiting, name
+        self.limit, self.max_waiting, self._name = limit_of(max_wait), max_waiting, name
+
+    @property
+    def shown_limit(self) -> str | None:
+        """How long a checkout may wait, as text, or None if there is no limit."""
+        return None if self.limit.seconds == math.inf else str(self.limit).removeprefix("max_wait=")
 
     async def wait(self, get: Callable[[], Any]) -> Any:
         """Wait for a connection.
@@ -59,8 +65,8 @@ class Waiting:
 
         """
         now = asyncio.get_running_loop().time
-        if self._max_waiting is not None and len(self.since) >= self._max_waiting:
-            raise self._overloaded(0.0, f"max_waiting={self._max_waiting}", len(self.since))
+        if self.max_waiting is not None and len(self.since) >= self.max_waiting:
+            raise self._overloaded(0.0, f"max_waiting={self.max_waiting}", len(self.since))
         limit, wait, asked_at = self.limit, object(), now()
         self.since[wait] = asked_at
         watch = _Watch(limit, asked_at, self.since)
@@ -109,6 +115,12 @@ class _Watch:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+
+def limits_of(pool: Pool) -> tuple[str | None, int | None]:
+    """Return ``max_wait``, as text, and ``max_waiting`` of a pool. Each is None if there is no such limit."""
+    waiting: Waiting | None = getattr(pool, _MARK, None)
+    return (None, None) if waiting is None else (waiting.shown_limit, waiting.max_waiting)
 
 
 def limit_waits(engine: Engine, name: str, max_wait: MaxWait, max_waiting: int | None) -> None:

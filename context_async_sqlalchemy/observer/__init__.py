@@ -6,6 +6,7 @@ An observer derives from :class:`Observer`, overrides the methods for the events
 
 from .base import Observer
 from .exposition import Exposition, exposition_of
+from .live import LiveCheckout, LivePool, LiveWait, PoolLimits, PoolLook
 from .records import (
     HISTORY,
     NO_ROUTE,
@@ -43,9 +44,14 @@ __all__ = [
     "Exposition",
     "FailedAttempt",
     "FailedCheckout",
+    "LiveCheckout",
+    "LivePool",
+    "LiveWait",
     "NestedCheckout",
     "ObservedPool",
     "Observer",
+    "PoolLimits",
+    "PoolLook",
     "PoolPeaks",
     "PoolReading",
     "ReleaseCause",

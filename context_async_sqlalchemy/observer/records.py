@@ -265,6 +265,11 @@ class ContextRecord:
         return UNMATCHED_ROUTE if self._route is None else self._route
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the end of the context has begun: its sessions are committed or rolled back, and closed."""
+        return self.ended_at > 0
+
+    @property
     def outermost(self) -> object:
         """What identifies the outermost of the open contexts that this one was opened in; for a job, the job.
 
