@@ -163,7 +163,8 @@ async def test_connections_that_are_used_otherwise_are_not_warned_of(
 async def test_a_lazy_load_is_explained(database: Database, driver: str, is_warm: bool) -> None:
     url = make_url(database.url).set(drivername=f"postgresql+{driver}")
     connection = DBConnect(lambda _: create_async_engine(url), async_sessionmaker, "here", name="orders")
-    with pytest.raises((MissingGreenlet, StatementError), match="greenlet_spawn has not been called") as caught:
+
+    async def load_lazily() -> None:
         async with db_context():
             session = await db_session(connection)
             note = Note(body="expires")
@@ -173,12 +174,15 @@ async def test_a_lazy_load_is_explained(database: Database, driver: str, is_warm
                 assert connection.engine is not None
                 await connection.engine.dispose()
             print(note.body)  # noqa: T201 - a lazy load
+
+    with pytest.raises((MissingGreenlet, StatementError), match="greenlet_spawn has not been called") as caught:
+        await load_lazily()
     said = _said(caught.value)
     assert said.count("SQLAlchemy asked the database outside of an await. An attribute of an object does that") == 1
     assert "await session.refresh(obj, ['name'])" in said
     await connection.close()
     # The coroutine is freed here, and not within another test, where the warning is an error.
-    del caught, session, note
+    del caught
     gc.collect()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sanic import Sanic
@@ -46,10 +47,11 @@ def tables(database_url: str) -> Generator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run(page: Path, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    sanic: Any = Sanic
     # Several pages make a Sanic application of the same name.
-    monkeypatch.setattr(Sanic, "test_mode", True)
+    monkeypatch.setattr(sanic, "test_mode", True)
     # Sanic's asgi_client replaces it for all applications, and the one that it puts there knows no lifespan.
-    monkeypatch.setattr(Sanic, "__call__", Sanic.__call__)
+    monkeypatch.setattr(sanic, "__call__", sanic.__call__)
     monkeypatch.setenv("SANIC_TOUCHUP", "false")
     shop = Shop(tables)
     asyncio.run(shop.empty())
