@@ -1,5 +1,5 @@
 # make demo, make test: each builds what it needs from nothing but python3, python3-venv and make.
-# A failure of pip is one, though its output goes through awk.
+# A failure within a pipe is one.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe overload test test-oldest test-newest prove soak lint workflows types imports check benchmark api dashboards docs links pictures lock clean
+.PHONY: demo observe overload test test-oldest test-newest prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -17,8 +17,9 @@ demo: $(VENV)/.installed
 observe: $(VENV)/.installed
 	$(BIN)/python -m examples.observe $(if $(DURATION),--duration $(DURATION))
 
-# One process for each core, each with a PostgreSQL of its own; one process where DATABASE_URL names the server of all.
-PROCESSES ?= $(if $(DATABASE_URL),0,auto)
+# One process more than cores, because the tests wait for servers a third of the time. Each has a PostgreSQL of its own;
+# where DATABASE_URL names the server of all, there is one process.
+PROCESSES ?= $(if $(DATABASE_URL),0,$(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)'))
 PYTEST := -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 # An application under twice the load that it can serve, with and without max_wait: half a minute.
@@ -64,6 +65,9 @@ types: $(VENV)/.installed
 imports: $(VENV)/.installed
 	$(BIN)/lint-imports
 
+distribution: $(VENV)/.installed
+	.ci/check-distribution
+
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m tools.benchmarks.request_cpu
 
@@ -96,20 +100,25 @@ lock: $(VENV)/.installed
 	$(BIN)/uv pip compile --group pyproject.toml:pictures --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --output-file tools/pictures/requirements.lock
 
+# $(call install,FOLDER,REQUIREMENTS): by uv, which takes seconds; by pip where uv fails, because pip has its own settings.
+install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes --requirement $(2) || \
+	{ echo "uv failed. Installing by pip: one to two minutes."; $(1)/bin/python -m pip install --quiet --require-hashes --requirement $(2); }
+
 # The build backend is locked with the rest, hence no isolated build.
 $(VENV)/.installed: pyproject.toml requirements.lock
-	@echo "Installing into $(VENV): one to two minutes. Each dot is a package."
+	@echo "Installing into $(VENV): up to two minutes."
 	$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --require-hashes --requirement requirements.lock | awk '/^Collecting/ { printf "."; fflush() } END { print "" }'
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement <(awk '/^[^ ]/ { is_uv = /^uv==/ } is_uv' requirements.lock)
+	@$(call install,$(VENV),requirements.lock)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.installed docs/requirements.lock
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement docs/requirements.lock
+	@$(call install,$(VENV),docs/requirements.lock)
 	touch $@
 
 $(VENV)/.pictures: $(VENV)/.installed tools/pictures/requirements.lock tools/pictures/package-lock.json
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement tools/pictures/requirements.lock
+	@$(call install,$(VENV),tools/pictures/requirements.lock)
 	mkdir -p $(VENV)/viewer
 	cp tools/pictures/package.json tools/pictures/package-lock.json $(VENV)/viewer
 	cd $(VENV)/viewer && PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
@@ -117,14 +126,14 @@ $(VENV)/.pictures: $(VENV)/.installed tools/pictures/requirements.lock tools/pic
 
 $(VENV)-oldest/.installed: $(VENV)/.installed
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python --require-hashes --requirement requirements.lock
+	@$(call install,$(VENV)-oldest,requirements.lock)
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps $(OLDEST)
 	touch $@
 
 $(VENV)-newest/.installed: $(VENV)/.installed
 	"$$(.ci/newest-python)" -m venv $(VENV)-newest
-	$(BIN)/uv pip install --quiet --python $(VENV)-newest/bin/python --require-hashes --requirement requirements.lock
+	@$(call install,$(VENV)-newest,requirements.lock)
 	$(VENV)-newest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
