@@ -4,28 +4,51 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from context_async_sqlalchemy.observer import Observer, Resource, ResourceAnswer, ResourceRequest
+from context_async_sqlalchemy.observer import (
+    Checkout,
+    ContextRecord,
+    EarlyRelease,
+    FailedAttempt,
+    FailedCheckout,
+    ObservedPool,
+    Observer,
+    Resource,
+    ResourceAnswer,
+    ResourceRequest,
+)
 
 from .access import Access, answer, gate, is_foreign, is_navigation, refusal
+from .blockers import Blockers
+from .collector import Collector
 from .files import File, files_of_page, index
-from .state import VERSION, Collector
+from .state import VERSION, worker_state
 
 DEFAULT_PATH = "/_db"
 _CONTENT = "the inspector"
+_FRESH = 0.25
+"""Seconds for which a state is given to other visitors too."""
 
 
 class Inspector(Observer):
     """Serves a page with the pools and sessions of this process.
+
+    While no visitor looks, the inspector follows the open sessions, with at most 50 checkouts of each, and keeps
+    the last finished ones that were worth a look. These are at most 100 parts each, so ``keep=100`` takes 2 MB at
+    most. While a visitor looks, it also keeps the sums of five minutes: at most 200 routes in each of 30 parts, 3 MB.
 
     Args:
         path: the path of the page. ``state.json`` and the page's files are below it.
         access: a function of the request's headers, with names in lower case, that returns ``"all"``,
             ``"read-only"`` or ``"none"``. The default is a token, which is logged when the application starts.
         token: the token, in place of one that is made at the start.
+        slow: seconds from a session's first checkout to its end from which it is kept as a slow one.
+        keep: how many finished sessions are kept.
+        blockers: whether to show which sessions wait for a lock, and for whom. The inspector then asks PostgreSQL
+            at most once a second while a visitor looks, over a connection of its own, and not of the pool.
 
     Raises:
         TypeError: ``access`` is not a function, or is asynchronous.
-        ValueError: both ``access`` and ``token`` are given, or the path or the token has no possible value.
+        ValueError: both ``access`` and ``token`` are given, or an argument has no possible value.
 
     """
 
@@ -35,6 +58,9 @@ class Inspector(Observer):
         *,
         access: Callable[[Mapping[str, str]], Access | None] | None = None,
         token: str | None = None,
+        slow: float = 1.0,
+        keep: int = 100,
+        blockers: bool = False,
     ) -> None:
         if not path.startswith("/") or path.endswith("/"):
             raise ValueError(
@@ -43,7 +69,14 @@ class Inspector(Observer):
             )
         self._path = path
         self._gate = gate(access, token, path)
-        self._collector = Collector()
+        if not slow > 0 or keep < 1:
+            raise ValueError(
+                f"slow is in seconds and keep is a number, and both are positive: got {slow!r} and {keep!r}"
+            )
+        self._collector = collector = Collector(keep, slow)
+        self._blockers = Blockers(collector) if blockers else None
+        self._answered_at = 0.0
+        self._worker: dict[str, object] = {}
 
     def resources(self) -> Iterable[Resource]:
         """Return the page, its files and the state."""
@@ -79,8 +112,50 @@ class Inspector(Observer):
         return guarded
 
     async def _state(self, access: Access) -> ResourceAnswer:
-        state = {"version": VERSION, "now": time.time(), "access": access, "workers": [self._collector.worker()]}
+        state = {"version": VERSION, "now": time.time(), "access": access, "workers": [self.worker()]}
         return answer(200, [("Content-Type", "application/json")], json.dumps(state).encode())
+
+    def worker(self) -> dict[str, object]:
+        """Return the state of this process. Several visitors within a quarter of a second get the same."""
+        now = time.monotonic()
+        if not self._worker or now - self._answered_at >= _FRESH:
+            blocked = None if self._blockers is None else self._blockers.known()
+            self._worker, self._answered_at = worker_state(self._collector, blocked), now
+        return self._worker
+
+    def pool_observed(self, pool: ObservedPool) -> None:
+        """Show a pool from now on."""
+        self._collector.pool_observed(pool)
+
+    def pool_forgotten(self, pool: ObservedPool) -> None:
+        """Show a pool no longer."""
+        self._collector.pool_forgotten(pool)
+        if self._blockers is not None:
+            self._blockers.forget(pool)
+
+    def context_began(self, context: ContextRecord) -> None:
+        """Follow a session."""
+        self._collector.began(context)
+
+    def context_ended(self, context: ContextRecord) -> None:
+        """Follow a session no longer. Keep it if it is worth a look."""
+        self._collector.ended(context)
+
+    def checkout_ended(self, checkout: Checkout) -> None:
+        """Count a checkout."""
+        self._collector.checkout_ended(checkout)
+
+    def checkout_failed(self, failure: FailedCheckout) -> None:
+        """Keep a failed wait."""
+        self._collector.checkout_failed(failure)
+
+    def early_release_ended(self, release: EarlyRelease) -> None:
+        """Count what was given back."""
+        self._collector.early_release_ended(release)
+
+    def retried(self, attempt: FailedAttempt) -> None:
+        """Count a retry."""
+        self._collector.retried(attempt.context)
 
 
 def _sender_of(file: File) -> Callable[[Access], Awaitable[ResourceAnswer]]:

@@ -1,5 +1,6 @@
 """The inspector: off unless asked for, closed to strangers, and the same on every framework."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -7,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy_inspector import Inspector
 from tests.adapters.inspector.looking import CSP, TOKEN, Visitor, visiting
 from tests.conformance.driver import Driver, Exchange, Reply, Setup
+from tests.conformance.statements import run
+from tests.support.database import Database
 from tests.support.recorder import Recorder
+from tests.support.waiting import until_async
 
 
 @asynccontextmanager
@@ -96,3 +101,57 @@ async def test_the_option_of_setup_db_serves_it(driver: Driver, monkeypatch: pyt
         assert (status, headers["Location"]) == (303, "./sessions")
         assert headers["Set-Cookie"].endswith("Path=/internal/sessions")
         assert (await visitor.get("/state.json"))[0] == 200
+
+
+async def test_it_shows_who_waits_for_whom_and_at_which_line(driver: Driver, database: Database) -> None:
+    connection = DBConnect.from_url(database.url, name="main", pool_size=1, max_overflow=0)
+    may_go_on = asyncio.Event()
+
+    async def pay() -> None:
+        await may_go_on.wait()
+
+    async def hold(_exchange: Exchange) -> Reply:
+        await run(connection, "SELECT 1")
+        await pay()
+        return Reply()
+
+    others = {"/hold": hold}
+
+    async def handler(_exchange: Exchange) -> Reply:
+        await run(connection, "SELECT 'marked-secret'")
+        return Reply()
+
+    inspector = Inspector(token=TOKEN, slow=0.001)
+    setup = Setup(handler, [connection], {"observers": [inspector]}, others=others)
+    async with driver.serving(setup) as port, visiting(port) as visitor:
+        await visitor.log_in()
+        held = asyncio.create_task(visitor.client.get(f"{driver.prefix}/hold").__aenter__())
+        await until_async(lambda: _is_state(visitor, {"held idle": 1}), "one holds")
+        waits = asyncio.create_task(visitor.client.get(f"{driver.prefix}/").__aenter__())
+        await until_async(lambda: _is_state(visitor, {"held idle": 1, "waiting": 1}), "one waits")
+        worker = await visitor.state()
+        holder, waiter = worker["sessions"]["shown"]
+        (pool,) = worker["pools"]
+        assert pool["holders"] == [holder["id"]]
+        assert [(each["session"], each["route"]) for each in pool["waiters"]] == [(waiter["id"], driver.route("/"))]
+        assert (pool["used"], pool["waiting"], pool["size"], pool["max_overflow"]) == (1, 1, 1, 0)
+        assert (holder["route"], holder["kind"], holder["statements"]) == (driver.route("/hold"), "request", 1)
+        assert holder["awaiting"].startswith("conformance/test_inspector.py:")
+        assert holder["awaiting"].endswith(" pay")
+        assert holder["connections"][0]["backend_pid"] > 0
+        assert waiter["awaiting"].endswith(" run")
+        may_go_on.set()
+        assert (await held).status == (await waits).status == 200
+        await until_async(lambda: _is_state(visitor, {}), "all have ended")
+        _, _, body = await visitor.get("/state.json")
+        assert b"marked-secret" not in body
+        assert b"SELECT" not in body
+        finished = json.loads(body)["workers"][0]["finished"]["shown"]
+        assert {each["route"]: each["reasons"] for each in finished} == {
+            driver.route("/"): ["slow"],
+            driver.route("/hold"): ["slow"],
+        }
+
+
+async def _is_state(visitor: Visitor, by_state: dict[str, int]) -> bool:
+    return (await visitor.state())["sessions"]["by_state"] == by_state

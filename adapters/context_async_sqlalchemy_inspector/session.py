@@ -1,0 +1,85 @@
+"""A session that is open, as far as the inspector follows it."""
+
+import asyncio
+from itertools import count
+from typing import Any
+
+from context_async_sqlalchemy.observer import Checkout, ContextRecord, FailedCheckout
+
+MOST_CHECKOUTS = 50
+"""How many checkouts of a session are kept. Those after them are only counted."""
+
+_numbers = count(1)
+
+
+class OpenSession:
+    """A context that has begun a checkout and has not ended, or a connection or a wait outside of any context.
+
+    Args:
+        record: the record of the context, or None.
+        task: the task that began it.
+        trace: the id of its trace, or None.
+
+    Attributes:
+        checkouts: the first checkouts that have ended.
+        failed: the first checkouts that failed.
+        retries: how many attempts the database has refused.
+        transactions: those of the checkouts that have ended.
+        statements: likewise.
+        early_releases: likewise.
+        held: nanoseconds for which the connections of these checkouts were held.
+        idle: nanoseconds of these in which the driver did nothing.
+        is_unknown: whether the outcome of a transaction is not known.
+
+    """
+
+    __slots__ = (
+        "_number",
+        "checkouts",
+        "early_releases",
+        "failed",
+        "held",
+        "idle",
+        "is_unknown",
+        "record",
+        "retries",
+        "statements",
+        "task",
+        "trace",
+        "transactions",
+    )
+
+    def __init__(self, record: ContextRecord | None, task: "asyncio.Task[Any] | None", trace: int | None) -> None:
+        self.record = record
+        self.task = task
+        self.trace = trace
+        self.checkouts: list[Checkout] = []
+        self.failed: list[FailedCheckout] = []
+        self.retries = 0
+        self.transactions = 0
+        self.statements = 0
+        self.early_releases = 0
+        self.held = 0
+        self.idle = 0
+        self.is_unknown = False
+        self._number = 0
+
+    @property
+    def number(self) -> int:
+        """What the page calls the session. It is given when it is shown first."""
+        if not self._number:
+            self._number = next(_numbers)
+        return self._number
+
+    def ended(self, checkout: Checkout) -> None:
+        """Count a checkout that has ended."""
+        if len(self.checkouts) < MOST_CHECKOUTS:
+            self.checkouts.append(checkout)
+        held = checkout.released_at - checkout.taken_at
+        self.held += held
+        self.idle += max(held - checkout.busy, 0)
+        self.transactions += len(checkout.transactions)
+        self.statements += checkout.statements
+        self.early_releases += checkout.is_early
+        if checkout.error is not None:
+            self.is_unknown = self.is_unknown or any(each.outcome == "unknown" for each in checkout.transactions)
