@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Literal, Protocol
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from context_async_sqlalchemy.adapter_kit import kind_of
 from context_async_sqlalchemy.observer import ResourceAnswer, ResourceRequest
@@ -164,7 +164,7 @@ def is_foreign(headers: Mapping[str, str]) -> bool:
     A program sends neither header. A browser sends ``Sec-Fetch-Site``, and ``Origin`` if another origin asks.
     """
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
         return True
     return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 

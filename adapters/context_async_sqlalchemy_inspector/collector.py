@@ -116,7 +116,9 @@ class Collector:
     def retried(self, record: ContextRecord) -> None:
         """Count a retry for its session."""
         session = self.open.get(record)
-        if session is not None:
+        if session is None:
+            self.finished.retried(record)
+        else:
             session.retries += 1
 
     def ended(self, record: ContextRecord) -> None:

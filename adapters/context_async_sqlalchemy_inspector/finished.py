@@ -32,16 +32,28 @@ class FinishedSessions:
 
     def __init__(self, kept: int, slow: float) -> None:
         self.slow = int(slow / _NANOSECOND)
-        rolled_back = kept // 3
+        rolled_back = max(kept // 3, 1)
         self._rolled_back: deque[Json] = deque(maxlen=rolled_back)
         self._others: deque[Json] = deque(maxlen=kept - rolled_back)
+        self._newest: tuple[ContextRecord, Json] | None = None
 
     def consider(self, session: OpenSession, record: ContextRecord) -> None:
         """Keep a session that has ended, if there is a reason."""
         reasons = list(_reasons(session, record, self.slow))
         if reasons:
-            ring = self._rolled_back if reasons == ["rolled back"] else self._others
-            ring.append(_entry(session, record, reasons))
+            entry = _entry(session, record, reasons)
+            self._newest = record, entry
+            (self._rolled_back if reasons == ["rolled back"] else self._others).append(entry)
+
+    def retried(self, record: ContextRecord) -> None:
+        """Add a reason to the newest entry: ``run_in_new_ctx`` runs a function again when its context has ended."""
+        if self._newest is None or self._newest[0] is not record:
+            return
+        entry = self._newest[1]
+        if entry["reasons"] == ["rolled back"]:
+            self._rolled_back.pop()
+            self._others.append(entry)
+        entry["reasons"].append("retried")
 
     def state(self) -> Json:
         """Return the part of the state."""

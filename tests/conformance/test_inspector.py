@@ -154,4 +154,4 @@ async def test_it_shows_who_waits_for_whom_and_at_which_line(driver: Driver, dat
 
 
 async def _is_state(visitor: Visitor, by_state: dict[str, int]) -> bool:
-    return (await visitor.state())["sessions"]["by_state"] == by_state
+    return bool((await visitor.state())["sessions"]["by_state"] == by_state)

@@ -1,0 +1,133 @@
+"""Who may look: the token that is logged, and a function of the application."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
+
+from context_async_sqlalchemy import setup_db
+from context_async_sqlalchemy.observer import ResourceRequest
+from context_async_sqlalchemy_inspector import Inspector
+from context_async_sqlalchemy_inspector.access import TokenGate, is_foreign
+from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE
+from tests.adapters.inspector.looking import TOKEN
+
+SECRET = "marked-secret"  # noqa: S105 - looked for in messages
+
+
+async def test_a_function_of_the_headers_decides(aiohttp_client: AiohttpClient) -> None:
+    def access(headers: Mapping[str, str]) -> Any:
+        return headers.get("x-role")
+
+    app = web.Application()
+    setup_db(app, [], observers=[Inspector(access=access)])
+    client = await aiohttp_client(app)
+    navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for path in ("/_db", "/_db/state.json", "/_db?token=x"):
+        for headers in ({}, {"X-Role": "none"}):
+            response = await client.get(path, headers=headers)
+            assert (response.status, "access=" in await response.text()) == (403, True)
+    # A link of another site may open the page, because the application has decided.
+    assert (await client.get("/_db", headers={"X-Role": "all", **navigation})).status == 200
+    assert (await client.get("/_db/state.json", headers={"X-Role": "all", **navigation})).status == 403
+    for role in ("all", "read-only"):
+        response = await client.get("/_db/state.json", headers={"X-Role": role})
+        assert (await response.json())["access"] == role
+        assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("is_raised", [True, False])
+async def test_a_function_that_fails_lets_nobody_in_and_says_so_once(
+    is_raised: bool, aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    def access(headers: Mapping[str, str]) -> Any:
+        if is_raised:
+            raise ValueError(headers["x-secret"])
+        return True
+
+    app = web.Application()
+    setup_db(app, [], observers=[Inspector(access=access)])
+    client = await aiohttp_client(app)
+    for _ in range(2):
+        assert (await client.get("/_db", headers={"X-Secret": SECRET})).status == 403
+    (record,) = [record for record in caplog.records if record.name == "context_async_sqlalchemy"]
+    assert record.levelno == logging.ERROR
+    assert ("raised ValueError" if is_raised else "returned a bool") in record.message
+    assert SECRET not in caplog.text
+
+
+def test_impossible_arguments_are_refused() -> None:
+    async def asynchronous(_headers: Mapping[str, str]) -> Any: ...
+
+    for wrong in (asynchronous, "all"):
+        with pytest.raises(TypeError, match="access is a function of the request's headers"):
+            Inspector(access=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="pass one of them"):
+        Inspector(access=lambda _headers: "all", token=TOKEN)
+    with pytest.raises(ValueError, match="pass a long random one"):
+        Inspector(token="")
+    for options in ({"slow": 0}, {"slow": float("nan")}, {"keep": 0}):
+        with pytest.raises(ValueError, match="are positive"):
+            Inspector(token=TOKEN, **options)  # type: ignore[arg-type]
+
+
+def test_the_token_is_logged_once_and_is_that_of_the_processes_that_are_started() -> None:
+    child = "from context_async_sqlalchemy_inspector import Inspector; Inspector('/_db')"
+    program = f"""
+import os, subprocess, sys
+from context_async_sqlalchemy_inspector import Inspector
+Inspector("/internal/sessions"), Inspector()
+print(os.environ["{TOKEN_VARIABLE}"])
+subprocess.run([sys.executable, "-c", {child!r}], check=True)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)  # noqa: S603
+    token = result.stdout.strip()
+    assert len(token) > 40
+    (line,) = result.stderr.splitlines()
+    assert f"/internal/sessions?token={token}:" in line
+
+
+def test_the_token_is_in_no_repr() -> None:
+    inspector = Inspector(token=SECRET)
+    assert SECRET not in repr((inspector, vars(inspector), list(inspector.resources())))
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["", "x", "context_async_sqlalchemy_inspector", "context_async_sqlalchemy_inspector=ü", "\x00=;", "a=b, c=d"],
+)
+def test_a_strange_cookie_lets_nobody_in(cookie: str) -> None:
+    assert TokenGate(TOKEN).access_of(ResourceRequest("/_db", "", {"cookie": cookie})) == "none"
+
+
+def test_a_redirection_leads_to_no_other_host_and_sets_no_other_cookie() -> None:
+    for path in ("//evil.example/_db", "/a\r\nX: y/_db", "/_db;Domain=evil.example/"):
+        answer = TokenGate(TOKEN).log_in(ResourceRequest(path, f"token={TOKEN}", {}))
+        assert answer is not None
+        headers = dict(answer.headers)
+        assert headers["Location"] in ("./_db", "./")
+        assert not set("\r\n") & set(headers["Set-Cookie"])
+        assert headers["Set-Cookie"].count(";") == 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "same-origin", "origin": "http://shop.example:80", "host": "shop.example:80"}, False),
+        ({"origin": "http://shop.example", "host": "SHOP.example"}, False),
+        ({"origin": "http://shop.example", "host": "shop.example:8080"}, True),
+        ({"origin": "http://[", "host": "shop.example"}, True),
+        ({"origin": "null", "host": "shop.example"}, True),
+        ({"sec-fetch-site": "same-site"}, True),
+        ({"sec-fetch-site": "cross-site"}, True),
+    ],
+)
+def test_who_is_foreign(headers: dict[str, str], expected: bool) -> None:
+    assert is_foreign(headers) == expected
