@@ -1,7 +1,7 @@
 """The functions that make the engine and the session maker of a DBConnect."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy.engine import URL, Dialect
@@ -23,6 +23,15 @@ SessionMakerCreatorFunc = Callable[[AsyncEngine], async_sessionmaker[AsyncSessio
 
 _OWN_HOST = "(the engine's own)"
 """Stands for the host where the DBConnect does not choose it."""
+
+_CHECKED_OPTIONS: dict[str, tuple[tuple[type, ...], str, float]] = {
+    "pool_size": ((int,), "a whole number of connections, 0 for any number", 0),
+    "max_overflow": ((int,), "a whole number of connections, -1 for any number", -1),
+    "pool_timeout": ((int, float), "a number of seconds", 0),
+    "pool_recycle": ((int, float), "a number of seconds, -1 for never", -1),
+    "connect_args": ((Mapping,), "a dict of the driver's arguments", 0),
+}
+"""The types, the meaning and the least value of options that SQLAlchemy looks at only in the first request."""
 
 # The packages of drivers whose name on PyPI, with its extra, is not the driver's own.
 _PACKAGES = {"psycopg": "psycopg[binary]"}
@@ -98,6 +107,27 @@ def by_function(
     return make, default if host is None and isinstance(default, str) and default else host
 
 
+def require_creator(argument: str, given: object, made: str) -> None:
+    """Check an argument of ``DBConnect`` that is a function.
+
+    Args:
+        argument: its name.
+        given: the argument.
+        made: the class of the object that the function returns.
+
+    Raises:
+        TypeError: it is not a function, or it is async.
+
+    """
+    if not callable(given):
+        raise TypeError(
+            f"{argument} is a function that returns an {made}: got {kind_of(given)}. For a URL there is "
+            "DBConnect.from_url(url), for an engine DBConnect.from_engine(engine)"
+        )
+    if inspect.iscoroutinefunction(given):
+        raise TypeError(f"{argument} returns an {made}, and must not be async, because it opens no connection")
+
+
 def make_session_maker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     """Return a session maker whose objects stay readable after a commit."""
     return async_sessionmaker(engine, expire_on_commit=False)
@@ -143,6 +173,9 @@ def address_of(url: URL) -> str:
 
 def _try_options(url: URL, options: dict[str, Any], password: object) -> None:
     """Make an engine that is not used, so that a mistake is reported where it is made, and not in the first request."""
+    for option, (kinds, needed, least) in _CHECKED_OPTIONS.items():
+        if option in options:
+            _check_option(option, options[option], kinds, needed, least)
     try:
         dialect = create_async_engine(url, **options).dialect
     except ImportError as error:
@@ -163,6 +196,14 @@ def _try_options(url: URL, options: dict[str, Any], password: object) -> None:
         raise ValueError("DBConnect.from_url: password= has no effect beside a creator, which makes the connections")
     if not _takes_password(dialect, url):
         raise ValueError(f"DBConnect.from_url: the driver of {url.drivername!r} takes no argument 'password'")
+
+
+def _check_option(option: str, given: object, kinds: tuple[type, ...], needed: str, least: float) -> None:
+    if not isinstance(given, kinds) or isinstance(given, bool):
+        raise TypeError(f"the engine's option {option} is {needed}: got {kind_of(given)}")
+    # So, because a comparison with NaN is false.
+    if isinstance(given, int | float) and not given >= least:
+        raise ValueError(f"the engine's option {option} is {needed}, and not less than {least:g}: got {given!r}")
 
 
 def _takes_password(dialect: Dialect, url: URL) -> bool:

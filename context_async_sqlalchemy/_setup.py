@@ -1,6 +1,5 @@
 """``setup_db``, which finds the adapter for an application by entry points, as SQLAlchemy finds dialects."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import TypedDict, Unpack
@@ -16,6 +15,7 @@ from ._context.rules import (
 from ._plugins import adapter_for
 from .adapter_kit.lifecycle import DEFAULT_DRAIN_TIMEOUT, LifecycleOptions
 from .adapter_kit.metrics_access import MetricsAccess
+from .adapter_kit.setup import unknown_option
 from .connect import DBConnect
 from .observer import Observer
 
@@ -120,13 +120,7 @@ def _require_known(given: Iterable[str], setup: Callable[..., None], framework: 
 
     """
     parameters = inspect.signature(setup).parameters.values()
-    own = sorted(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
-    shared = sorted(LifecycleOptions.__annotations__)
+    own = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     for name in given:
         if name not in own:
-            near = difflib.get_close_matches(name, own + shared, n=1)
-            raise TypeError(
-                f"setup_db has no option {name!r} for {framework}"
-                + (f": did you mean {near[0]!r}?" if near else ".")
-                + f" The options of {framework}: {', '.join(own) or 'none'}; of every framework: {', '.join(shared)}"
-            )
+            raise unknown_option(name, LifecycleOptions.__annotations__, framework, own)

@@ -1,9 +1,11 @@
 """Functions that commit, roll back or close all sessions of the current context, for an application's middleware."""
 
+from ._context.checks import check_hook
 from ._context.current import current_context
 from ._context.rules import AfterCommitCallback, BeforeCommitCallback
 from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
 from ._finishing.commit import commit_sessions
+from ._redaction import kind_of
 from ._runtime.shield import run_to_end
 
 __all__ = [
@@ -45,6 +47,7 @@ async def auto_commit_by_status_code(status_code: int, before_commit: BeforeComm
         PartialCommitError: a later COMMIT failed.
 
     """
+    _require_status(status_code)
     if current_context().rules.commit_on(status_code):
         await commit_all_sessions(before_commit)
     else:
@@ -62,6 +65,7 @@ async def commit_all_sessions(before_commit: BeforeCommitCallback | None = None)
         PartialCommitError: a later COMMIT failed.
 
     """
+    check_hook("before_commit", before_commit)
     context = current_context()
     if context.rollback_only:
         await rollback_all_sessions()
@@ -86,3 +90,8 @@ async def close_all_sessions() -> None:
                 await run_to_end(close_sessions(context, [(connect, session)]))
     finally:
         context.releasing = None
+
+
+def _require_status(given: object) -> None:
+    if not isinstance(given, int):
+        raise TypeError(f"auto_commit_by_status_code takes the status of a response: got {kind_of(given)}")

@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from ._connecting import PasswordSource, prepare_connects
+from ._context.checks import check_hook, check_text, require_awaitable
 from ._context.context_session import context_session_maker
 from ._engine_creation import (
     EngineCreatorFunc,
@@ -21,6 +22,7 @@ from ._engine_creation import (
     make_session_maker,
     require_async,
     require_async_maker,
+    require_creator,
 )
 from ._engine_disposal import dispose, reuse
 from ._failed_transactions import refuse_failed_commits
@@ -58,6 +60,8 @@ class DBConnect:
             number.
 
     Raises:
+        TypeError: a creator or the handler is not a function, a creator is async, or another argument has the wrong
+            type.
         ValueError: the host is an empty string, ``engine_creator`` takes no host but one is given, or a limit is not
             valid.
 
@@ -74,6 +78,11 @@ class DBConnect:
         max_wait: MaxWait = None,
         max_waiting: int | None = None,
     ) -> None:
+        require_creator("engine_creator", engine_creator, "AsyncEngine")
+        require_creator("session_maker_creator", session_maker_creator, "async_sessionmaker")
+        check_hook("before_create_session_handler", before_create_session_handler, takes="a DBConnect")
+        if name is not None:
+            check_text("the name of a DBConnect", name)
         self._engine_creator, first_host = by_function(engine_creator, host)
         if first_host is not None:
             _required(first_host)
@@ -266,7 +275,7 @@ class DBConnect:
 
         """
         if self._before_create_session_handler is not None:
-            await self._before_create_session_handler(self)
+            await require_awaitable(self._before_create_session_handler(self), "before_create_session_handler")
         if self._substitute is not None:
             return self._substitute
         return self._session_maker or self._connect(self.host)
@@ -376,6 +385,7 @@ class DBConnect:
 
 
 def _required(host: str) -> str:
+    check_text("the host", host)
     if not host:
         raise ValueError("the host must not be empty: pass the address of the database server")
     return host

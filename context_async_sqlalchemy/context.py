@@ -3,10 +3,13 @@
 from contextvars import Token
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
+from ._context.checks import require_connection
 from ._context.context import Context
 from ._context.current import context_or_none, current, current_context, leave_context, open_context
 from ._finishing.finish import finish
+from ._redaction import kind_of
 from .connect import DBConnect
 from .exceptions import ContextAlreadyInitiatedError, ContextClosedError, ContextNotInitiatedError
 
@@ -60,6 +63,7 @@ async def reset_db_session_ctx(
         with_close: close the sessions too, which rolls back transactions that are still open.
 
     """
+    _require_token(token)
     context = current.get()
     try:
         if context is not None:
@@ -79,7 +83,10 @@ def get_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
         ContextClosedError: the context has ended.
 
     """
-    return current_context().session(connect)
+    session = current_context().session(connect)
+    if session is None:
+        require_connection(connect)
+    return session
 
 
 def put_db_session_to_context(connection: DBConnect, session: AsyncSession) -> None:
@@ -90,6 +97,8 @@ def put_db_session_to_context(connection: DBConnect, session: AsyncSession) -> N
         ContextClosedError: the context has ended.
 
     """
+    require_connection(connection)
+    _require_session(session)
     current_context().put(connection, session)
 
 
@@ -101,4 +110,16 @@ def pop_db_session_from_context(connect: DBConnect) -> AsyncSession | None:
 
     """
     context = context_or_none()
+    require_connection(connect)
     return None if context is None else context.pop(connect)
+
+
+def _require_session(given: object) -> None:
+    # Not isinstance(), because it may be a mock in a test.
+    if isinstance(given, Session) or not hasattr(given, "in_transaction"):
+        raise TypeError(f"put_db_session_to_context takes an AsyncSession: got {kind_of(given)}")
+
+
+def _require_token(given: object) -> None:
+    if not isinstance(given, Token):
+        raise TypeError(f"reset_db_session_ctx takes the token that init_db_session_ctx returned: got {kind_of(given)}")

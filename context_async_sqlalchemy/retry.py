@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
+from ._context.checks import check_count, check_delay, require_awaitable
 from ._context.context import Context
 from ._context.context_session import sync_session_of
 from ._context.current import current_context
@@ -28,6 +29,8 @@ use these codes too.
 
 _STATUSES = range(100, 600)
 
+_OF = "the function of @retried"
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -42,6 +45,7 @@ class Retry:
         max_delay: seconds.
 
     Raises:
+        TypeError: ``attempts`` is not a whole number, or a delay is not a number.
         ValueError: ``attempts`` is less than 1, or a delay is negative.
 
     """
@@ -51,10 +55,9 @@ class Retry:
     max_delay: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.base_delay < 0 or self.max_delay < 0:
-            raise ValueError(
-                f"Retry needs at least one attempt, and delays in seconds that are not negative: got {self!r}"
-            )
+        check_count("Retry(attempts=...)", self.attempts)
+        check_delay("Retry(base_delay=...)", self.base_delay)
+        check_delay("Retry(max_delay=...)", self.max_delay)
 
     def delay(self, attempt: int) -> float:
         """Return the random delay in seconds after a failed attempt. The first attempt is number 1."""
@@ -128,12 +131,14 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
     _require_retry(retry)
 
     def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        _require_function(function)
+
         @wraps(function)
         async def run(*args: P.args, **kwargs: P.kwargs) -> T:
             context = current_context()
             context.require_open()
             if context.is_retried:
-                return await function(*args, **kwargs)
+                return await require_awaitable(function(*args, **kwargs), _OF)
             _require_no_transaction(context, getattr(function, "__qualname__", repr(function)))
             rollback_only = context.rollback_only
             context.count_own_commits()
@@ -160,6 +165,11 @@ def retried(retry: Retry) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, C
 def _require_retry(given: object) -> None:
     if not isinstance(given, Retry):
         raise TypeError(f"retried takes a Retry: write @retried(Retry()) above the function, got {kind_of(given)}")
+
+
+def _require_function(given: object) -> None:
+    if not callable(given):
+        raise TypeError(f"@retried(...) stands above an async function: got {kind_of(given)}")
 
 
 def may_run_again(context: Context, retry: Retry, attempt: int, error: Exception) -> bool:
@@ -207,7 +217,7 @@ async def pause(seconds: float) -> None:
 async def _run_unit(context: Context, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function once and commit its work. If the function or the commit fails, roll the work back."""
     try:
-        result = await function(*args, **kwargs)
+        result = await require_awaitable(function(*args, **kwargs), _OF)
         if _commits(context, result):
             await commit_all_sessions()
     except GeneratorExit:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar, overload
 
+from ._context.checks import require_awaitable
 from ._context.context import Context
 from ._context.current import current_context, leave_context, open_context
 from ._finishing.finish import finish
@@ -13,6 +14,8 @@ from .retry import Retry, may_run_again, pause
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_RUN = "the function of run_in_new_ctx"
 
 
 @asynccontextmanager
@@ -57,7 +60,8 @@ async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any,
             of the context has been committed. A ``retry`` of another type is passed to the function.
 
     Raises:
-        TypeError: the first argument is not a function, for example because it was called: ``run_in_new_ctx(f())``.
+        TypeError: the first argument is not a function, for example because it was called: ``run_in_new_ctx(f())``. Or
+            the function is not async.
         Exception: the function or its commit raised it. If the error is retryable and was not retried, a note on the
             error says why.
 
@@ -77,7 +81,7 @@ async def run_in_new_ctx(callable_func: Callable[..., Awaitable[T]], *args: Any,
         del kwargs["retry"]
         return await _run_again(retry, callable_func, *args, **kwargs)
     async with db_context():
-        return await callable_func(*args, **kwargs)
+        return await require_awaitable(callable_func(*args, **kwargs), _RUN)
 
 
 def _refuse(given: object) -> NoReturn:
@@ -100,7 +104,7 @@ async def _run_again(retry: Retry, function: Callable[P, Awaitable[T]], *args: P
             async with db_context():
                 context = current_context()
                 context.count_own_commits()
-                return await function(*args, **kwargs)
+                return await require_awaitable(function(*args, **kwargs), _RUN)
         except Exception as error:
             if context is None or not may_run_again(context, retry, attempt, error):
                 raise

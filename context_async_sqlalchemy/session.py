@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ._context.checks import require_connection
 from ._context.current import current, current_context
 from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
 from ._finishing.commit import commit_sessions
@@ -28,6 +29,7 @@ async def db_session(connect: DBConnect) -> AsyncSession:
     Raises:
         ContextNotInitiatedError: no context is open here.
         ContextClosedError: the context has ended, because this code outlived its request.
+        TypeError: ``connect`` is not a DBConnect.
 
     Example::
 
@@ -41,7 +43,11 @@ async def db_session(connect: DBConnect) -> AsyncSession:
     session = context.sessions.get(connect)
     if session is not None:
         return session
-    make = connect.make_context_session
+    try:
+        make = connect.make_context_session
+    except AttributeError:
+        require_connection(connect)
+        raise
     if make is None:
         if context.rules.has_connections:
             connect.report_if_not_set_up()
@@ -104,14 +110,14 @@ async def commit_db_session(connect: DBConnect) -> None:
         Exception: a hook, a flush or the COMMIT raised it. The session is rolled back.
 
     """
-    session = current_context().session(connect)
+    session = _session_or_none(connect)
     if session is not None and session.in_transaction():
         await commit_sessions(current_context(), [(connect, session)])
 
 
 async def rollback_db_session(connect: DBConnect) -> None:
     """Roll the context's session back now, which returns its connection to the pool."""
-    session = current_context().session(connect)
+    session = _session_or_none(connect)
     if session is not None and session.in_transaction():
         await run_to_end(rollback_sessions(current_context(), [(connect, session)]))
 
@@ -123,7 +129,7 @@ async def close_db_session(connect: DBConnect) -> None:
     has changed its host, or has a ``before_create_session_handler``.
     """
     context = current_context()
-    session = context.session(connect)
+    session = _session_or_none(connect)
     if session is None:
         return
     if not connect.makes_sessions_like(session):
@@ -139,6 +145,7 @@ async def close_db_session(connect: DBConnect) -> None:
 @asynccontextmanager
 async def new_non_ctx_session(connect: DBConnect) -> AsyncGenerator[AsyncSession]:
     """Give a block a new session outside of any context. The end of the block closes it, and commits nothing."""
+    require_connection(connect)
     maker = await connect.session_maker()
     async with maker() as session:
         yield session
@@ -149,3 +156,12 @@ async def new_non_ctx_atomic_session(connect: DBConnect) -> AsyncGenerator[Async
     """Give a block a new session outside of any context, in a transaction that the end of the block commits."""
     async with new_non_ctx_session(connect) as session, session.begin():
         yield session
+
+
+def _session_or_none(connect: DBConnect) -> AsyncSession | None:
+    """Return the current context's session for a database, or None if it has not been used."""
+    session = current_context().session(connect)
+    if session is None:
+        # Otherwise nothing would happen, without a word.
+        require_connection(connect)
+    return session

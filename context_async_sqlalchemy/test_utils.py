@@ -9,6 +9,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction, async_sessionmaker
 from sqlalchemy.orm import Session
 
+from ._context.checks import check_seconds, require_connection
 from ._context.current import current_context
 from ._engine_disposal import close_returned
 from ._finishing.finish import finish
@@ -57,6 +58,8 @@ async def rolled_back(
         sqlalchemy.exc.InvalidRequestError: the engine has ``isolation_level="AUTOCOMMIT"``.
 
     """
+    require_connection(connection)
+    check_seconds("turn_timeout", turn_timeout)
     made_here = connection.engine is None
     maker = await connection.session_maker()
     shared: SharedConnection | None = maker.kw.get("info", {}).get(SHARED_CONNECTION)
@@ -160,6 +163,7 @@ async def _session_of_test(
 @asynccontextmanager
 async def rollback_session(connection: DBConnect) -> AsyncGenerator[AsyncSession]:
     """Open a session outside of any context. The end of the block rolls the session back."""
+    require_connection(connection)
     maker = await connection.session_maker()
     async with maker() as session:
         try:
@@ -206,6 +210,7 @@ async def put_savepoint_session_in_ctx(connection: DBConnect, session: AsyncSess
         session: the session of the test, whose database connection is shared.
 
     """
+    require_connection(connection)
     maker = await connection.session_maker()
     async with maker(bind=await session.connection(), join_transaction_mode="create_savepoint") as savepoint_session:
         put_db_session_to_context(connection, savepoint_session)

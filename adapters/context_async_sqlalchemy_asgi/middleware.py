@@ -12,6 +12,7 @@ from context_async_sqlalchemy.adapter_kit import (
     context_or_none,
     finish,
     finish_by_status,
+    kind_of,
     leave_context,
     make_current,
 )
@@ -43,11 +44,15 @@ class DBContextMiddleware:
         lifecycle: the rules by which the contexts end.
         require_sound: called after the application's startup code. If it raises, the server does not start.
 
+    Raises:
+        TypeError: ``app`` is not callable, or ``lifecycle`` is not a Lifecycle.
+
     """
 
     _context_classes: dict[str, type[RequestContext]] = {"http": RequestContext, "websocket": WebSocketContext}  # noqa: RUF012 - read only
 
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle, require_sound: Callable[[], None] = lambda: None) -> None:
+        _check(app, lifecycle)
         self.app = app
         self.lifecycle = lifecycle
         self._require_sound = require_sound
@@ -112,6 +117,13 @@ class DBContextMiddleware:
                 await prevent_end(send, context.failure)
                 raise context.failure
             await respond_to_failed_commit(context.failure, scope, receive, context.send)
+
+
+def _check(app: object, lifecycle: object) -> None:
+    if not callable(app):
+        raise TypeError(f"the middleware takes an ASGI application: got {kind_of(app)}")
+    if not isinstance(lifecycle, Lifecycle):
+        raise TypeError(f"the middleware takes a Lifecycle, which has the rules: got {kind_of(lifecycle)}")
 
 
 def _is_for(scope: Scope, current: Context) -> bool:

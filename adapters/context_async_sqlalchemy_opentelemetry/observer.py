@@ -7,6 +7,7 @@ from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
+from context_async_sqlalchemy.adapter_kit import kind_of
 from context_async_sqlalchemy.observer import (
     Checkout,
     ContextRecord,
@@ -36,11 +37,16 @@ class OpenTelemetryObserver(Observer):
         meter_provider: the provider of the meter; by default there are no metrics, because each measurement costs time
             in the SDK and the Prometheus adapter measures the same. Give it to only one observer of a process.
 
+    Raises:
+        TypeError: an argument is not a provider.
+
     """
 
     def __init__(
         self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
     ) -> None:
+        _check_provider("tracer_provider", tracer_provider, "get_tracer")
+        _check_provider("meter_provider", meter_provider, "get_meter")
         own_version = version("context-async-sqlalchemy")
         self._spans = SessionTracer(trace.get_tracer(_SCOPE, own_version, tracer_provider, _SCHEMA_URL))
         self.hears_of_kept_only = meter_provider is None
@@ -110,6 +116,12 @@ class OpenTelemetryObserver(Observer):
         """Count the suspected leak."""
         if self._metrics is not None:
             self._metrics.leak_suspected(leak)
+
+
+def _check_provider(argument: str, given: object, method: str) -> None:
+    # Not isinstance(), because the classes of the API have duck-typed rivals.
+    if given is not None and not hasattr(given, method):
+        raise TypeError(f"{argument} is a provider of OpenTelemetry, which has {method}(): got {kind_of(given)}")
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import get_args
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import gzip_accepted
 
-from context_async_sqlalchemy.adapter_kit import workers_of_command
+from context_async_sqlalchemy.adapter_kit import kind_of, workers_of_command
 from context_async_sqlalchemy.observer import (
     NO_ROUTE,
     Checkout,
@@ -44,12 +44,14 @@ class PrometheusObserver(Observer):
             an application's metrics included.
 
     Raises:
+        TypeError: the registry is not a CollectorRegistry.
         ValueError: the registry has these metrics already, because it has another observer.
         RuntimeError: ``PROMETHEUS_MULTIPROC_DIR`` was set after the import of prometheus-client.
 
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        _check_registry(registry)
         self._registry = registry
         self._directory = directory_or_none()
         self._of_all = None if self._directory is None else registry_of_all(self._directory)
@@ -205,6 +207,11 @@ class PrometheusObserver(Observer):
         if series is None:
             series = self._by_route[labels] = RouteSeries(self._metrics, *labels)
         return series
+
+
+def _check_registry(given: object) -> None:
+    if not isinstance(given, CollectorRegistry):
+        raise TypeError(f"PrometheusObserver takes a CollectorRegistry of prometheus-client: got {kind_of(given)}")
 
 
 @cache

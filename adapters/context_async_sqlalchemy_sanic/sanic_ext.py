@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import DBConnect, db_session
+from context_async_sqlalchemy.adapter_kit import kind_of
 
 SessionConstructor = Callable[[], Awaitable[AsyncSession]]
 
@@ -16,6 +17,9 @@ def session_of(connection: DBConnect) -> SessionConstructor:
     Args:
         connection: the database of the sessions.
 
+    Raises:
+        TypeError: ``connection`` is not a DBConnect.
+
     Example::
 
         Reports = NewType("Reports", AsyncSession)
@@ -24,11 +28,17 @@ def session_of(connection: DBConnect) -> SessionConstructor:
         async def show(request: Request, session: Reports) -> HTTPResponse: ...
 
     """
+    _require_connection(connection)
 
     async def session() -> AsyncSession:
         return await db_session(connection)
 
     return session
+
+
+def _require_connection(given: object) -> None:
+    if not isinstance(given, DBConnect):
+        raise TypeError(f"session_of takes a DBConnect, got {kind_of(given)}")
 
 
 def inject_sessions(app: Any, connections: Sequence[DBConnect]) -> None:

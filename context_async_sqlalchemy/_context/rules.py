@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy._runtime.time_limit import TimeLimit
 
+from .checks import check_count, check_hook, check_seconds
 from .route_names import DEFAULT_MAX_ROUTES, RouteOf, limited
 
 CommitRule = Callable[[int], bool]
@@ -24,35 +25,6 @@ def commits_below_400(status: int) -> bool:
     return status < _FIRST_ERROR_STATUS
 
 
-def check_seconds(option: str, given: object) -> None:
-    """Check the value of an option that is a number of seconds.
-
-    Raises:
-        TypeError: the value is not a number.
-        ValueError: the value is not positive.
-
-    """
-    if not isinstance(given, int | float) or isinstance(given, bool):
-        raise TypeError(f"{option} is a number of seconds: got {kind_of(given)}")
-    # So, because a comparison with NaN is false.
-    if not given > 0:
-        raise ValueError(f"{option} is in seconds and must be positive: got {given!r}")
-
-
-def check_count(option: str, given: object) -> None:
-    """Check the value of an option that is a number of things.
-
-    Raises:
-        TypeError: the value is not a whole number.
-        ValueError: the value is not positive.
-
-    """
-    if not isinstance(given, int) or isinstance(given, bool):
-        raise TypeError(f"{option} is a whole number: got {kind_of(given)}")
-    if given <= 0:
-        raise ValueError(f"{option} must be positive: got {given!r}")
-
-
 def _checked_rule(commit_on: CommitRule) -> CommitRule:
     if not callable(commit_on):
         raise TypeError(
@@ -62,11 +34,6 @@ def _checked_rule(commit_on: CommitRule) -> CommitRule:
     if inspect.iscoroutinefunction(commit_on):
         raise TypeError("commit_on must not be async, because a coroutine would count as true")
     return commit_on
-
-
-def _require_callable(option: str, hook: object) -> None:
-    if hook is not None and not callable(hook):
-        raise TypeError(f"{option} is an async function that takes a session: got {kind_of(hook)}")
 
 
 class Ending(Protocol):
@@ -118,8 +85,8 @@ class Rules:
     ) -> None:
         check_seconds("finish_timeout", finish_timeout)
         check_count("max_routes", max_routes)
-        _require_callable("before_commit", before_commit)
-        _require_callable("after_commit", after_commit)
+        check_hook("before_commit", before_commit)
+        check_hook("after_commit", after_commit)
         self.commit_on = _checked_rule(commit_on)
         self.before_commit = before_commit
         self.after_commit = after_commit

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from context_async_sqlalchemy._context.checks import require_awaitable
 from context_async_sqlalchemy._context.context import Context, Database, Work
 from context_async_sqlalchemy._context.context_session import held_connections, sync_session_of
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback
@@ -43,7 +44,7 @@ async def commit_sessions(context: Context, work: Work, before_commit: BeforeCom
         if before_commit is not None:
             context.allow_current_task()
             for _, session in work:
-                await before_commit(session)
+                await require_awaitable(before_commit(session), "before_commit")
         for _, session in work:
             if _has_changes(session):
                 await session.flush()
@@ -127,7 +128,7 @@ async def _run_after_commit_hooks(context: Context, work: Work) -> None:
     try:
         async with limit:
             for _, session in work:
-                await after_commit(session)
+                await require_awaitable(after_commit(session), "after_commit")
                 if session.in_transaction():
                     # The hook has used the session, and the new transaction would keep its connection.
                     await session.commit()

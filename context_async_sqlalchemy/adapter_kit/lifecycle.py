@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 from typing import TypedDict
 
+from context_async_sqlalchemy._context.checks import check_seconds, check_switch
 from context_async_sqlalchemy._context.route_names import DEFAULT_MAX_ROUTES, RouteOf
 from context_async_sqlalchemy._context.rules import (
     DEFAULT_FINISH_TIMEOUT,
@@ -12,7 +13,6 @@ from context_async_sqlalchemy._context.rules import (
     BeforeCommitCallback,
     CommitRule,
     Rules,
-    check_seconds,
     commits_below_400,
 )
 from context_async_sqlalchemy._observing.listeners import Listeners, Observation, notify
@@ -23,6 +23,7 @@ from context_async_sqlalchemy.observer import Observer, Resource
 
 from .metrics_access import MetricsAccess, checked_access
 from .resources import resources_of
+from .setup import unknown_option
 from .start_check import check_connections
 
 logger = logging.getLogger("context_async_sqlalchemy")
@@ -78,10 +79,11 @@ class Lifecycle(Rules):
             answers.
         tracks_contexts: keep the open contexts, so that ``drain`` can wait for them.
         route_of: returns the route of the request that a context was opened for. The adapter sets it.
+        unknown: refused.
 
     Raises:
         TypeError: an element of ``connections`` is not a DBConnect, one of ``observers`` is not an Observer, or an
-            option has the wrong type.
+            option is unknown or has the wrong type.
         ValueError: a connection is given twice, two have the same name, or an option has no possible value.
 
     """
@@ -106,7 +108,10 @@ class Lifecycle(Rules):
         finish_timeout: float = DEFAULT_FINISH_TIMEOUT,
         tracks_contexts: bool = True,
         route_of: RouteOf | None = None,
+        **unknown: object,
     ) -> None:
+        for name in unknown:
+            raise unknown_option(name, [*LifecycleOptions.__annotations__, "metrics_path"])
         super().__init__(
             commit_on=commit_on,
             before_commit=before_commit,
@@ -120,6 +125,9 @@ class Lifecycle(Rules):
         if leak_threshold is not None:
             check_seconds("leak_threshold", leak_threshold)
         _check_processes(processes)
+        check_switch("leak_stacks", leak_stacks)
+        check_switch("check_at_start", check_at_start)
+        check_switch("answer_503", answer_503)
         self.check_at_start = check_at_start
         self._processes = processes
         self._refuse_scrape = checked_access(metrics_access)
@@ -218,15 +226,14 @@ class Lifecycle(Rules):
 
 def _check_processes(given: object) -> None:
     message = "processes is the number of processes that run the application: got"
-    if given is not None and not isinstance(given, int):
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool)):
         raise TypeError(f"{message} {kind_of(given)}")
     if given is not None and given < 1:
         raise ValueError(f"{message} {given}")
 
 
 def _checked(connections: Iterable[object]) -> tuple[DBConnect, ...]:
-    if isinstance(connections, DBConnect):
-        raise TypeError("setup_db takes a list of connections: setup_db(app, [connection])")
+    _require_list(connections, "setup_db takes a list of connections: setup_db(app, [connection])")
     checked = tuple(_connection(candidate) for candidate in connections)
     if len(set(checked)) < len(checked):
         raise ValueError("setup_db: the same connection is given twice; give each DBConnect once")
@@ -239,6 +246,11 @@ def _checked(connections: Iterable[object]) -> tuple[DBConnect, ...]:
                 "apart: give each a name of its own, DBConnect.from_url(url, name=...)"
             )
     return checked
+
+
+def _require_list(given: object, needed: str) -> None:
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{needed}, and not {kind_of(given)}")
 
 
 def _connection(candidate: object) -> DBConnect:
@@ -257,6 +269,7 @@ def _checked_observers(observers: Iterable[object]) -> tuple[Observer, ...]:
         TypeError: one of them is not an Observer.
 
     """
+    _require_list(observers, "observers is a list: observers=[observer]")
     checked: list[Observer] = []
     for candidate in observers:
         if not isinstance(candidate, Observer):

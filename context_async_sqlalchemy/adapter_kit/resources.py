@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 
+from context_async_sqlalchemy._redaction import kind_of
 from context_async_sqlalchemy.observer import (
     Exposition,
     Observer,
@@ -38,6 +39,7 @@ def resources_of(metrics_path: str | None, observers: Iterable[Observer], refuse
         refuse: the check of who may scrape.
 
     Raises:
+        TypeError: a path is not a string.
         ValueError: a path does not begin with a slash, or two resources have the same path. Several observers can be
             scraped, or none can although the ``metrics_path`` is not the default.
 
@@ -103,6 +105,8 @@ def path_taken(resource: Resource, rival: str) -> RuntimeError:
     )
 
 
-def _require_path(option: str, path: str) -> None:
+def _require_path(option: str, path: object) -> None:
+    if not isinstance(path, str):
+        raise TypeError(f"{option} is the path of a route, or None: got {kind_of(path)}")
     if not path.startswith("/"):
         raise ValueError(f"{option} is the path of a route and begins with a slash: got {path!r}")

@@ -1,5 +1,6 @@
 """The parts that every adapter's ``setup_db`` shares."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 from context_async_sqlalchemy._redaction import kind_of
@@ -8,6 +9,27 @@ from context_async_sqlalchemy._redaction import kind_of
 def called_twice() -> RuntimeError:
     """Return the error for a second ``setup_db`` of one application."""
     return RuntimeError("setup_db was called twice for one application: call it once, with all connections")
+
+
+def unknown_option(name: str, shared: Iterable[str], framework: str = "", own: Iterable[str] = ()) -> TypeError:
+    """Return the error for an option that does not exist. It suggests the option that is spelled alike.
+
+    Args:
+        name: the name of the option.
+        shared: the options of every framework.
+        framework: the framework, if it is known.
+        own: the options of that framework alone.
+
+    """
+    shared, own = sorted(shared), sorted(own)
+    near = difflib.get_close_matches(name, own + shared, n=1)
+    return TypeError(
+        f"setup_db has no option {name!r}"
+        + (f" for {framework}" if framework else "")
+        + (f": did you mean {near[0]!r}?" if near else ".")
+        + (f" The options of {framework}: {', '.join(own) or 'none'}; of" if framework else " The options of")
+        + f" every framework: {', '.join(shared)}"
+    )
 
 
 def position_inside_tracing(middlewares: Iterable[object]) -> int:

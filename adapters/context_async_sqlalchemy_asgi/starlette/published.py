@@ -11,8 +11,10 @@ from context_async_sqlalchemy import is_context_initiated
 from context_async_sqlalchemy.adapter_kit import (
     BeforeCommitCallback,
     Lifecycle,
+    Rules,
     finish,
     finish_by_status,
+    kind_of,
     leave_context,
     open_context,
 )
@@ -30,6 +32,9 @@ class StarletteHTTPDBSessionMiddleware(ASGIHTTPDBSessionMiddleware):
         dispatch: a function for a BaseHTTPMiddleware, which is put inside this middleware.
         before_commit: awaited with the session before each commit; an exception prevents the commit.
 
+    Raises:
+        TypeError: an argument is not a function.
+
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class StarletteHTTPDBSessionMiddleware(ASGIHTTPDBSessionMiddleware):
         dispatch: DispatchFunction | None = None,
         before_commit: BeforeCommitCallback | None = None,
     ) -> None:
+        _check_dispatch(dispatch)
         inside: ASGIApp = app if dispatch is None else BaseHTTPMiddleware(app, dispatch)
         super().__init__(inside, before_commit)
 
@@ -49,7 +55,13 @@ def add_starlette_http_db_session_middleware(app: Starlette, before_commit: Befo
         app: the application, before it starts.
         before_commit: awaited with the session before each commit; an exception prevents the commit.
 
+    Raises:
+        TypeError: ``app`` is not a Starlette, or ``before_commit`` is not a function.
+
     """
+    _require_starlette(app)
+    # It refuses a wrong hook, and Starlette makes the middleware only at the start.
+    Rules(before_commit=before_commit)
     app.add_middleware(StarletteHTTPDBSessionMiddleware, before_commit=before_commit)
 
 
@@ -83,6 +95,16 @@ async def starlette_http_db_session_middleware(
     finally:
         leave_context(token)
     return response
+
+
+def _check_dispatch(given: object) -> None:
+    if given is not None and not callable(given):
+        raise TypeError(f"dispatch is an async function of a request and call_next: got {kind_of(given)}")
+
+
+def _require_starlette(app: object) -> None:
+    if not isinstance(app, Starlette):
+        raise TypeError(f"the middleware is added to a Starlette or FastAPI application, got {kind_of(app)}")
 
 
 @cache
