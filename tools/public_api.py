@@ -39,6 +39,7 @@ MODULES = (
     "context_async_sqlalchemy_inspector",
     "context_async_sqlalchemy_opentelemetry",
     "context_async_sqlalchemy_prometheus",
+    "context_async_sqlalchemy_pytest",
     "context_async_sqlalchemy_sanic",
 )
 _ROOTS = tuple({name.partition(".")[0] for name in MODULES})

@@ -18,6 +18,7 @@ from context_async_sqlalchemy._context.rules import BeforeCommitCallback, Rules
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
 from context_async_sqlalchemy._observing.whole_process import observe_process
 from context_async_sqlalchemy._redaction import kind_of, without_statements
+from context_async_sqlalchemy._runtime.loop_timer import LoopTimer
 from context_async_sqlalchemy._runtime.places import await_chain, calling_places
 
 from .lifecycle import Lifecycle, LifecycleOptions
@@ -35,6 +36,7 @@ __all__ = [
     "Database",
     "Lifecycle",
     "LifecycleOptions",
+    "LoopTimer",
     "OverloadAnswer",
     "Rules",
     "Work",

@@ -14,7 +14,7 @@ MODULES = [
     CORE,
     f"{CORE}.observer",
     f"{CORE}.adapter_kit",
-    *(f"{CORE}_{adapter}" for adapter in ("aiohttp", "asgi", "opentelemetry", "prometheus", "sanic")),
+    *(f"{CORE}_{adapter}" for adapter in ("aiohttp", "asgi", "opentelemetry", "prometheus", "pytest", "sanic")),
 ]
 # The modules of the published library that have names which the root has not.
 PUBLISHED = {f"{CORE}.test_utils"}

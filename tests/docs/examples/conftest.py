@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 from sanic import Sanic
@@ -11,6 +12,23 @@ from examples.shop import aiohttp_app, sanic_app
 from examples.shop.database import open_database
 from examples.shop.domain import Shop
 from tests.docs.examples.support import Client, GatedPayments
+
+_MISTAKES = (
+    # A limit that also a busy machine keeps.
+    pytest.mark.db_held_idle(max=20),
+    pytest.mark.db_nested_checkouts(max=0),
+    pytest.mark.db_late_tasks(max=0),
+    pytest.mark.db_unclosed_contexts(max=0),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let an example that makes a mistake fail, unless its test says that this is its purpose."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            for mark in _MISTAKES:
+                if item.get_closest_marker(mark.name) is None:
+                    item.add_marker(mark)
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def test_only_a_route_that_mostly_holds_idle_is_advised(busy_ms: int, advised: b
     assert observations.advice() == ([advice] if advised else [])
 
 
+@pytest.mark.db_nested_checkouts(max=None)
 async def test_problems_are_found(client: Client, connection: DBConnect) -> None:
     tally = PhaseTally("Load", {"POST /orders": RouteTally(expected=201)})
     errors = ErrorLog()
