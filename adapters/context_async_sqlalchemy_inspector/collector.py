@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
+from weakref import WeakSet
 
 from context_async_sqlalchemy.observer import (
     Checkout,
@@ -54,7 +55,7 @@ class Collector:
         slow: seconds from which a session counts as slow.
 
     Attributes:
-        open: the open sessions by their records.
+        open: the open sessions. A context that is dropped without an end drops its session too.
         others: see the class.
         pools: the pools that are observed.
         finished: the finished sessions that are kept.
@@ -63,7 +64,8 @@ class Collector:
     """
 
     def __init__(self, kept: int, slow: float) -> None:
-        self.open: dict[ContextRecord, OpenSession] = {}
+        # The records keep the sessions, so that nothing here keeps a context alive.
+        self.open = WeakSet[OpenSession]()
         self.others = Others()
         self.pools: list[PoolView] = []
         self.finished = FinishedSessions(kept, slow)
@@ -95,13 +97,14 @@ class Collector:
 
     def began(self, record: ContextRecord) -> None:
         """Follow a session."""
-        self.open[record] = OpenSession(record, asyncio.current_task(), current_trace())
+        session = record.notes[self] = OpenSession(record, asyncio.current_task(), current_trace())
+        self.open.add(session)
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Count a checkout for its session, and for the sums if somebody looks."""
         record = checkout.context
         if record is not None:
-            session = self.open.get(record)
+            session = record.notes.get(self)
             if session is not None:
                 session.ended(checkout)
         if checkout.released_at < self.looked_at_until:
@@ -109,13 +112,13 @@ class Collector:
 
     def checkout_failed(self, failure: FailedCheckout) -> None:
         """Keep a failed wait for its session."""
-        session = None if failure.context is None else self.open.get(failure.context)
+        session = None if failure.context is None else failure.context.notes.get(self)
         if session is not None and len(session.failed) < MOST_CHECKOUTS:
             session.failed.append(failure)
 
     def retried(self, record: ContextRecord) -> None:
         """Count a retry for its session."""
-        session = self.open.get(record)
+        session = record.notes.get(self)
         if session is None:
             self.finished.retried(record)
         else:
@@ -123,9 +126,10 @@ class Collector:
 
     def ended(self, record: ContextRecord) -> None:
         """Follow a session no longer. Keep it if it is worth a look."""
-        session = self.open.pop(record, None)
+        session: OpenSession | None = record.notes.pop(self, None)
         if session is None:
             return
+        self.open.discard(session)
         ended_at = record.ended_at
         if (
             record.outcome != "commit"
@@ -152,7 +156,7 @@ class Collector:
     def session_of(self, subject: Checkout | LiveWait) -> OpenSession:
         """Return the session that a checkout or a wait belongs to."""
         record = subject.context
-        known = None if record is None else self.open.get(record)
+        known = None if record is None else record.notes.get(self)
         return self.others.session_of(subject, record) if known is None else known
 
     def route_totals(self, now: int) -> dict[str, RouteSum]:

@@ -34,6 +34,7 @@ class OpenSession:
     """
 
     __slots__ = (
+        "__weakref__",
         "_number",
         "checkouts",
         "early_releases",

@@ -34,6 +34,7 @@ class _Seen(NamedTuple):
     session: OpenSession
     state: str
     holds: list[LiveCheckout]
+    wait: LiveWait | None
     held: int
     waited: int
     age: int
@@ -100,7 +101,7 @@ def _see(collector: Collector, checkouts: Iterable[LiveCheckout], waits: Iterabl
         holds_of[collector.session_of(held.checkout)].append(held)
     for wait in waits:
         waits_of[collector.session_of(wait)] = wait
-    every = dict.fromkeys(collector.open.values())
+    every = dict.fromkeys(collector.open)
     every.update(dict.fromkeys(holds_of))
     every.update(dict.fromkeys(waits_of))
     return [_seen(session, holds_of.get(session, []), waits_of.get(session), now) for session in every]
@@ -111,7 +112,7 @@ def _seen(session: OpenSession, holds: list[LiveCheckout], wait: LiveWait | None
     waited = now - wait.asked_at if wait is not None else 0
     record = session.record
     age = max(held, waited) if record is None else now - record.began_at
-    return _Seen(session, _state(session, holds, wait), holds, held, waited, age)
+    return _Seen(session, _state(session, holds, wait), holds, wait, held, waited, age)
 
 
 def _state(session: OpenSession, holds: list[LiveCheckout], wait: LiveWait | None) -> str:
@@ -121,12 +122,15 @@ def _state(session: OpenSession, holds: list[LiveCheckout], wait: LiveWait | Non
         return "finishing"
     if any(each.is_querying for each in holds):
         return "querying"
-    return "held idle" if holds else "open"
+    if holds:
+        return "held idle"
+    # Its first checkout has begun, and has neither ended nor failed, nor does it wait for a return.
+    return "open" if session.checkouts or session.failed else "connecting"
 
 
 def _session(collector: Collector, seen: _Seen, now: int) -> Json:
     session, holds = seen.session, seen.holds
-    line = awaited_line(session.task)
+    line = awaited_line(session.task if seen.wait is None else seen.wait.task)
     route = NO_ROUTE if session.record is None else session.record.route
     if seen.state == "held idle" and line is not None:
         collector.seen_idle(route, line, now)

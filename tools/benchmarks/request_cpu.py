@@ -44,6 +44,10 @@ TRACING = (
 )
 """On aiohttp only."""
 
+INSPECTOR = (
+    Comparison("An inspector that no visitor looks at, over metrics alone", "/two-selects", "measured", "inspected"),
+)
+"""On aiohttp only."""
 
 MODULES = {"aiohttp": "tools.benchmarks.server", "sanic": "tools.benchmarks.sanic_server"}
 
@@ -124,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--framework", choices=["aiohttp", "sanic"], default="aiohttp")
     parser.add_argument("--tracing", action="store_true", help="compare what is traced with what is not, on aiohttp")
+    parser.add_argument("--inspector", action="store_true", help="compare with an inspector and without, on aiohttp")
     parser.add_argument("--processes", type=int, default=20, help="pairs of server processes, one after another")
     parser.add_argument("--rounds", type=int, default=10, help="pairs of blocks in each pair of processes")
     parser.add_argument("--requests", type=int, default=240, help="requests in a block")
@@ -131,6 +136,8 @@ def main() -> None:
     framework, comparisons = arguments.framework, COMPARISONS
     if arguments.tracing:
         framework, comparisons = "aiohttp", TRACING
+    if arguments.inspector:
+        framework, comparisons = "aiohttp", INSPECTOR
     cores = separate_cores()
     if cores is not None:
         # Before the database is started: its processes must not run on the server's core either.

@@ -136,6 +136,7 @@ APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
     "by_hand": by_hand,
     "unobserved": partial(by_library, observers=()),
     "measured": by_library,
+    "inspected": partial(by_library, inspector_path="/_db"),
     "server_span": partial(traced, is_sampled=True, has_session_spans=False),
     "all_spans": partial(traced, is_sampled=True, has_session_spans=True),
     "unsampled": partial(traced, is_sampled=False, has_session_spans=False),

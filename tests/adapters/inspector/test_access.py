@@ -64,16 +64,18 @@ async def test_a_function_that_fails_lets_nobody_in_and_says_so_once(
 def test_impossible_arguments_are_refused() -> None:
     async def asynchronous(_headers: Mapping[str, str]) -> Any: ...
 
-    for wrong in (asynchronous, "all"):
+    impossible: list[Any] = [asynchronous, "all"]
+    for wrong in impossible:
         with pytest.raises(TypeError, match="access is a function of the request's headers"):
-            Inspector(access=wrong)  # type: ignore[arg-type]
+            Inspector(access=wrong)
     with pytest.raises(ValueError, match="pass one of them"):
         Inspector(access=lambda _headers: "all", token=TOKEN)
     with pytest.raises(ValueError, match="pass a long random one"):
         Inspector(token="")
+    options: Any
     for options in ({"slow": 0}, {"slow": float("nan")}, {"keep": 0}):
         with pytest.raises(ValueError, match="are positive"):
-            Inspector(token=TOKEN, **options)  # type: ignore[arg-type]
+            Inspector(token=TOKEN, **options)
 
 
 def test_the_token_is_logged_once_and_is_that_of_the_processes_that_are_started() -> None:

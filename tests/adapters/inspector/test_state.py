@@ -1,6 +1,7 @@
 """What the inspector shows of sessions, and that its numbers add up."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import text
 
 from context_async_sqlalchemy import (
@@ -253,12 +255,22 @@ async def test_ten_thousand_open_sessions_give_a_bounded_answer(database: Databa
         await run_in_new_ctx(run, connection, "SELECT 1")
         body = json.dumps(inspector.worker())
         sessions = json.loads(body)["sessions"]
-        assert sessions["total"] == sessions["by_state"]["open"] == 10_000
+        assert sessions["total"] == sessions["by_state"]["connecting"] == 10_000
         assert len(sessions["shown"]) == 200
         assert len(body) < 200_000
         for context in contexts:
             context.ended_at = perf_counter_ns()
             inspector.context_ended(context)
+        assert _look(inspector)["sessions"]["total"] == 0
+
+
+async def test_a_context_that_is_dropped_without_an_end_is_not_kept(database: Database) -> None:
+    async with _inspecting(database) as (inspector, _connection):
+        contexts = [ContextRecord("GET /", perf_counter_ns())]
+        inspector.context_began(contexts[0])
+        assert _look(inspector)["sessions"]["total"] == 1
+        contexts.clear()
+        gc.collect()
         assert _look(inspector)["sessions"]["total"] == 0
 
 
@@ -317,8 +329,22 @@ def test_the_parts_of_a_hold_leave_no_gap(instants: list[int], busy: list[int], 
 
 def _check_parts(parts: list[Any], duration: float) -> None:
     def total(kind: str) -> float:
-        return sum(part["to"] - part["from"] for part in parts if part["kind"] == kind)
+        return float(sum(part["to"] - part["from"] for part in parts if part["kind"] == kind))
 
     assert all(0 <= part["from"] <= part["to"] <= duration + 1e-6 for part in parts)
     assert total("hold") == pytest.approx(total("transaction") + total("idle"), abs=1e-4)
     assert [part["from"] for part in parts] == sorted(part["from"] for part in parts)
+
+
+async def test_the_trace_of_a_recorded_span_is_shown(database: Database) -> None:
+    tracer = TracerProvider().get_tracer("test")
+    async with _inspecting(database) as (inspector, connection):
+        with tracer.start_as_current_span("GET /") as span:
+            async with db_context():
+                await run(connection, "SELECT 1")
+                (session,) = _look(inspector)["sessions"]["shown"]
+        assert session["trace_id"] == format(span.get_span_context().trace_id, "032x")
+        async with db_context():
+            await run(connection, "SELECT 1")
+            (session,) = _look(inspector)["sessions"]["shown"]
+        assert session["trace_id"] is None
