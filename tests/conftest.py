@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, Generator
+from importlib.metadata import entry_points
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the conformance suite on bare applications only, and within no surroundings",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def entry_points_are_read_once() -> Generator[None]:
+    """Keep the entry points of a ``sys.path``: thousands of applications would each read those of all packages."""
+    kept: dict[tuple[object, ...], Any] = {}
+
+    def read(**wanted: str) -> Any:
+        key = (*sys.path, *wanted.items())
+        if key not in kept:
+            kept[key] = entry_points(**wanted)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("context_async_sqlalchemy._plugins.entry_points", read)
+        yield
 
 
 @pytest.fixture(scope="session")
