@@ -1,47 +1,26 @@
-"""The AsyncSession subclass of contexts, which reuses greenlets for commits and follows its open streams.
+"""The AsyncSession subclass of contexts, which follows its open streams.
 
 Statements cost nothing extra. Error handling looks up the connections of a session only after a failure.
 """
 
 from functools import cache
-from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Transaction
-from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession, AsyncSessionTransaction, async_sessionmaker
 from sqlalchemy.orm import Session
 
-from context_async_sqlalchemy._runtime.greenlets import run_in_kept_greenlet
+from context_async_sqlalchemy._runtime.greenlets import in_kept_greenlets
 
 from .late_use import refuse
 from .streams import Streams
-
-
-def _is_sqlalchemys(commit: object) -> bool:
-    """Return whether ``ContextSession.commit`` may replace this function, because both do the same.
-
-    A tracer or a test may have replaced the function. A later SQLAlchemy may do more in it than 2.0 and 2.1 do.
-    """
-    # The type is compared exactly, because a proxy (wrapt's) looks like a function otherwise.
-    return type(commit) is FunctionType and commit.__code__.co_names == ("greenlet_spawn", "sync_session", "commit")
-
-
-_COMMIT = AsyncSession.commit if _is_sqlalchemys(AsyncSession.commit) else None
 
 
 class ContextSession(AsyncSession):
     """An AsyncSession that knows whether one of its server-side cursors is being read."""
 
     _streams: Streams | None = None
-
-    async def commit(self) -> None:
-        """Commit as SQLAlchemy does, in a reused greenlet. See docs/decisions/0005."""
-        if AsyncSession.commit is _COMMIT:
-            await run_in_kept_greenlet(self.sync_session.commit)
-        else:
-            # A tracer or a test has replaced the method after the import of this module.
-            await super().commit()
 
     async def stream(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Execute and stream as SQLAlchemy does, and follow the result. ``stream_scalars`` calls this too."""
@@ -56,14 +35,21 @@ class ContextSession(AsyncSession):
         return self._streams is not None and self._streams.are_read_in(self.sync_session.get_transaction())
 
 
+@in_kept_greenlets()
+class _Transaction(AsyncSessionTransaction):
+    __slots__ = ()
+
+
+@in_kept_greenlets(AsyncSessionTransaction=_Transaction)
+class _SQLAlchemysSession(AsyncSession):
+    """SQLAlchemy's own functions, below those of an application's class."""
+
+
 @cache
 def _context_session_class(base: type[AsyncSession]) -> type[ContextSession]:
-    if base is AsyncSession:
-        return ContextSession
-    members: dict[str, Any] = {"__module__": base.__module__}
-    if base.commit is not AsyncSession.commit:
-        members["commit"] = base.commit
-    return type(base.__name__, (ContextSession, base), members)
+    applications = () if base is AsyncSession else (base,)
+    bases: Any = (ContextSession, *applications, _SQLAlchemysSession)
+    return cast("type[ContextSession]", type(base.__name__, bases, {"__module__": base.__module__}))
 
 
 def context_session_maker(maker: async_sessionmaker[AsyncSession]) -> async_sessionmaker[AsyncSession]:

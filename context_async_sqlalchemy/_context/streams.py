@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary, ref
 from sqlalchemy.ext.asyncio import AsyncMappingResult, AsyncResult, AsyncScalarResult
 from sqlalchemy.orm import SessionTransaction
 
+from context_async_sqlalchemy._runtime.greenlets import in_kept_greenlets
+
 
 class Streams:
     """The streams of one session."""
@@ -36,6 +38,7 @@ class Streams:
         )
 
 
+@in_kept_greenlets()
 class Stream(AsyncResult[Any]):
     """An AsyncResult that supports weak references."""
 
@@ -54,11 +57,13 @@ class Stream(AsyncResult[Any]):
         return mappings
 
 
+@in_kept_greenlets()
 class _StreamScalars(AsyncScalarResult[Any]):
     __slots__ = ("stream",)
     stream: Stream
 
 
+@in_kept_greenlets()
 class _StreamMappings(AsyncMappingResult):
     __slots__ = ("stream",)
     stream: Stream

@@ -1,1 +1,1 @@
-"""How calls are run: to their end, within a time limit, in reused greenlets. Nothing here knows a database."""
+"""How calls are run: to their end, within a time limit, in kept greenlets. Nothing here knows a database."""

@@ -1,20 +1,22 @@
-"""What a commit runs in: as SQLAlchemy's own greenlet to whoever looks, and nothing is left behind by it."""
+"""Kept greenlets: a call sees no difference to SQLAlchemy's own greenlet, and nothing of it is left behind."""
 
 import asyncio
 import gc
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
+from typing import Any
 from unittest.mock import patch
 
 import greenlet  # type: ignore[import-untyped] # it has no types
 import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import AwaitRequired, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only, greenlet_spawn
@@ -34,16 +36,6 @@ async def _commit(connection: DBConnect, listen: Callable[[Session], object]) ->
         session = await db_session(connection)
         event.listen(session.sync_session, "after_commit", listen)
         await session.commit()
-
-
-async def test_one_greenlet_serves_commits_one_after_another(database: Database) -> None:
-    connection = connect_to(database.url)
-    seen: list[object] = []
-    for _ in range(3):
-        await _commit(connection, lambda _session: seen.append(greenlet.getcurrent()))
-    assert len(seen) == 3
-    assert len(set(seen)) == 1
-    await connection.close()
 
 
 async def test_calls_at_the_same_time_have_each_their_own_and_their_own_contextvars() -> None:
@@ -149,24 +141,40 @@ async def _call_with_a_result() -> list[weakref.ref[object]]:
     return [weakref.ref(thing)]
 
 
+async def _call_with_arguments() -> list[weakref.ref[object]]:
+    thing = _Thing()
+    await run_in_kept_greenlet(lambda *_args, **_kwargs: await_only(asyncio.sleep(0)), thing, thing=thing)
+    return [weakref.ref(thing)]
+
+
 @pytest.mark.parametrize(
     "request_",
     [
+        _call_with_arguments,
         _call_that_awaits_a_value,
         _call_that_handles_an_error,
         _call_while_an_error_is_handled,
         _call_with_a_result,
     ],
 )
-async def test_it_keeps_nothing_of_what_happened_in_a_call(
+def test_it_keeps_nothing_of_what_happened_in_a_call(
     request_: Callable[[], Coroutine[None, None, list[weakref.ref[object]]]],
 ) -> None:
-    # The first call may make the greenlet, the second one uses it.
-    for _ in range(2):
-        things = await asyncio.create_task(request_())
-        await asyncio.sleep(0)
-        gc.collect()
-        assert [thing() for thing in things] == [None]
+    kept: list[list[object]] = []
+
+    async def requests() -> None:
+        # The first call makes the greenlet, the second one uses it.
+        for _ in range(2):
+            things = await asyncio.create_task(request_())
+            await asyncio.sleep(0)
+            gc.collect()
+            kept.append([thing() for thing in things])
+
+    # A new thread has no greenlet yet.
+    thread = threading.Thread(target=lambda: asyncio.run(requests()))
+    thread.start()
+    thread.join()
+    assert kept == [[None], [None]]
 
 
 def _frames_left() -> int:
@@ -176,7 +184,7 @@ def _frames_left() -> int:
         return 0
 
 
-async def _deep_down(frames: int, function: Callable[[], Awaitable[None]]) -> None:
+async def _deep_down(frames: int, function: Callable[[], Awaitable[object]]) -> None:
     if frames:
         await _deep_down(frames - 1, function)
     else:
@@ -303,6 +311,35 @@ async def test_a_commit_of_the_applications_own_class_is_called(database: Databa
     assert commits == ["before", "after"]
     assert await database.notes() == ["written"]
     await connection.close()
+
+
+async def test_a_task_that_began_in_a_call_does_not_disturb_later_calls() -> None:
+    async def work() -> None:
+        await run_in_kept_greenlet(lambda: await_only(asyncio.sleep(0)))
+
+    begun: list[Coroutine[Any, Any, None]] = []
+
+    def call() -> None:
+        # As an eager task begins.
+        begun.append(work())
+        begun[0].send(None)
+
+    await run_in_kept_greenlet(call)
+    with pytest.raises(StopIteration):
+        begun[0].send(None)
+    assert await run_in_kept_greenlet(lambda: await_only(asyncio.sleep(0, "result"))) == "result"
+
+
+async def test_arguments_may_have_any_name() -> None:
+    def call(*args: int, **kwargs: int) -> tuple[tuple[int, ...], dict[str, int]]:
+        return args, kwargs
+
+    assert await run_in_kept_greenlet(call, 1, 2, function=3, kept=4) == ((1, 2), {"function": 3, "kept": 4})
+
+
+async def test_a_call_that_awaits_nothing_is_an_error_where_sqlalchemy_wants_it_to_be() -> None:
+    with pytest.raises(AwaitRequired):
+        await run_in_kept_greenlet(lambda: None, _require_await=True)
 
 
 async def test_a_call_that_is_closed_while_it_waits_ends() -> None:
