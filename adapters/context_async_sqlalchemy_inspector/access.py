@@ -146,7 +146,7 @@ class FunctionGate:
             return "read-only"
         return self._complain(f"returned {kind_of(access)}, and none of 'all', 'read-only' and 'none'")
 
-    def log_in(self, _request: ResourceRequest) -> None:
+    def log_in(self, request: ResourceRequest) -> None:  # noqa: ARG002 - see TokenGate
         """Return None, because the application's own log-in counts."""
         return
 
