@@ -50,13 +50,19 @@ class Gate(Protocol):
         ...
 
 
-def gate(access: Callable[[Mapping[str, str]], Access | None] | None, token: str | None, path: str) -> Gate:
+def gate(
+    access: Callable[[Mapping[str, str]], Access | None] | None,
+    token: str | None,
+    path: str,
+    shared: Callable[[], tuple[str, bool] | None],
+) -> Gate:
     """Return the gate of an inspector.
 
     Args:
         access: the function that decides, or None for a token.
         token: the token, or None for that of the process.
         path: the path of the inspector.
+        shared: see :func:`token_for_process`.
 
     Raises:
         TypeError: ``access`` is not a function, or is asynchronous.
@@ -66,7 +72,7 @@ def gate(access: Callable[[Mapping[str, str]], Access | None] | None, token: str
     if access is None:
         if token is not None and not token:
             raise ValueError("the token of the inspector is empty, so everybody would know it: pass a long random one")
-        return TokenGate(token or token_for_process(path))
+        return TokenGate(token or token_for_process(path, shared))
     if token is not None:
         raise ValueError("the inspector was given access= and token=: a function decides alone, so pass one of them")
     if not callable(access) or inspect.iscoroutinefunction(access):

@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
 
 from context_async_sqlalchemy.observer import (
     Checkout,
@@ -22,6 +24,7 @@ from .blockers import Blockers
 from .collector import Collector
 from .files import File, files_of_page, index
 from .state import VERSION, worker_state
+from .workers import Workers
 
 DEFAULT_PATH = "/_db"
 _CONTENT = "the inspector"
@@ -45,6 +48,9 @@ class Inspector(Observer):
         keep: how many finished sessions are kept.
         blockers: whether to show which sessions wait for a lock, and for whom. The inspector then asks PostgreSQL
             at most once a second while a visitor looks, over a connection of its own, and not of the pool.
+        workers_directory: where the processes of a service meet, so that each shows all of them. The folder must belong
+            to the user of the process, with mode 0700. It is made if there is none. By default the workers of a
+            gunicorn, uvicorn, hypercorn or Sanic meet in a folder of their own.
 
     Raises:
         TypeError: ``access`` is not a function, or is asynchronous.
@@ -61,6 +67,7 @@ class Inspector(Observer):
         slow: float = 1.0,
         keep: int = 100,
         blockers: bool = False,
+        workers_directory: str | PathLike[str] | None = None,
     ) -> None:
         if not path.startswith("/") or path.endswith("/"):
             raise ValueError(
@@ -68,7 +75,10 @@ class Inspector(Observer):
                 f"got {path!r}"
             )
         self._path = path
-        self._gate = gate(access, token, path)
+        self._workers = workers = Workers(
+            self.worker, path, None if workers_directory is None else Path(workers_directory)
+        )
+        self._gate = gate(access, token, path, workers.token)
         if not slow > 0 or keep < 1:
             raise ValueError(
                 f"slow is in seconds and keep is a number, and both are positive: got {slow!r} and {keep!r}"
@@ -112,7 +122,15 @@ class Inspector(Observer):
         return guarded
 
     async def _state(self, access: Access) -> ResourceAnswer:
-        state = {"version": VERSION, "now": time.time(), "access": access, "workers": [self.worker()]}
+        # The application may have been started without its start event.
+        self._workers.start()
+        state = {
+            "version": VERSION,
+            "now": time.time(),
+            "access": access,
+            "workers": [self.worker(), *await self._workers.others()],
+            "note": self._workers.note,
+        }
         return answer(200, [("Content-Type", "application/json")], json.dumps(state).encode())
 
     def worker(self) -> dict[str, object]:
@@ -122,6 +140,14 @@ class Inspector(Observer):
             blocked = None if self._blockers is None else self._blockers.known()
             self._worker, self._answered_at = worker_state(self._collector, blocked), now
         return self._worker
+
+    def application_started(self) -> None:
+        """Answer the other workers from now on."""
+        self._workers.start()
+
+    def application_stopped(self) -> None:
+        """Answer the other workers no longer."""
+        self._workers.stop()
 
     def pool_observed(self, pool: ObservedPool) -> None:
         """Show a pool from now on."""

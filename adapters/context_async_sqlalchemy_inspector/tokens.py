@@ -4,6 +4,7 @@ import hmac
 import logging
 import os
 import secrets
+from collections.abc import Callable
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -11,20 +12,26 @@ TOKEN_VARIABLE = "CONTEXT_ASYNC_SQLALCHEMY_INSPECTOR_TOKEN"  # noqa: S105 - the 
 """The environment variable that has the token. The processes that this one starts find it there."""
 
 
-def token_for_process(path: str) -> str:
+def token_for_process(path: str, shared: Callable[[], tuple[str, bool] | None] = lambda: None) -> str:
     """Return the token of this process and of those that it starts. The first call makes it, and logs where it opens.
 
     Args:
         path: the path of the inspector, for the log.
+        shared: returns the token of all workers of a server, and whether this call has made it; None if this process
+            is no worker.
 
     """
     present = os.environ.get(TOKEN_VARIABLE)
     if present:
         return present
-    made = os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe(32)
-    # A warning, because Python prints nothing below it where no logging is configured.
-    logger.warning("the inspector is at %s?token=%s: whoever has this token sees the routes and sessions", path, made)
-    return made
+    token, is_new = shared() or (secrets.token_urlsafe(32), True)
+    os.environ[TOKEN_VARIABLE] = token
+    if is_new:
+        # A warning, because Python prints nothing below it where no logging is configured.
+        logger.warning(
+            "the inspector is at %s?token=%s: whoever has this token sees the routes and sessions", path, token
+        )
+    return token
 
 
 def is_same(given: str, expected: str) -> bool:

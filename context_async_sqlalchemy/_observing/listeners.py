@@ -53,6 +53,8 @@ class Listeners:
         self.leak_threshold = min(thresholds, default=None)
         self.leak_stacks = any(each.leak_stacks for each in wanted)
         self.workers_starting = overridden([observer.workers_starting for observer in observers])
+        self.application_started = overridden([observer.application_started for observer in observers])
+        self.application_stopped = overridden([observer.application_stopped for observer in observers])
         self.pool_observed = overridden([observer.pool_observed for observer in observers])
         self.pool_forgotten = overridden([observer.pool_forgotten for observer in observers])
         self.connected = overridden([observer.connected for observer in observers])

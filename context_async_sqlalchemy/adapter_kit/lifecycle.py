@@ -160,13 +160,13 @@ class Lifecycle(Rules):
 
         """
         self.start_observing()
-        if not self.check_at_start:
-            return
-        try:
-            await check_connections(self.connections, self._processes or workers)
-        except BaseException:
-            await self.shut_down()
-            raise
+        if self.check_at_start:
+            try:
+                await check_connections(self.connections, self._processes or workers)
+            except BaseException:
+                await self.shut_down()
+                raise
+        notify(Listeners([self.observation]).application_started)
 
     def resources(self, metrics_path: str | None) -> list[Resource]:
         """Return the resources that an adapter serves: the metrics, and those of the observers.
@@ -196,6 +196,7 @@ class Lifecycle(Rules):
         await asyncio.gather(*(connection.close() for connection in self.connections))
         for connection in self.connections:
             connection.observe_no_more(self.observation)
+        notify(Listeners([self.observation]).application_stopped)
 
     async def drain(self, timeout: float) -> int:  # noqa: ASYNC109
         """Wait until no context with a session is open, and return the number of contexts that are still open.

@@ -40,6 +40,12 @@ class Observer:
     def workers_starting(self, workers: int) -> None:
         """Called in a server's main process before it starts its worker processes, with their number."""
 
+    def application_started(self) -> None:
+        """Called in the event loop of an application before its first request, in each process that serves it."""
+
+    def application_stopped(self) -> None:
+        """Called in the event loop of an application after its last request, when its engines are disposed of."""
+
     def pool_observed(self, pool: ObservedPool) -> None:
         """Called when an engine was made. Its pool is observed from now on."""
 

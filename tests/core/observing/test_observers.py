@@ -68,6 +68,7 @@ async def test_an_observer_that_always_fails_harms_nothing_and_is_logged_once_fo
     stop = observe_process(breaks)
     for _ in range(2):
         lifecycle.announce_workers(2)
+        await lifecycle.start()
         # Counted before the checkout, because on a slow machine the suspicion may come before the wait for it.
         is_suspected = _one_more(recorder.suspected)
         async with db_context():

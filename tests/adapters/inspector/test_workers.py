@@ -1,0 +1,270 @@
+"""The workers of a server: each shows all of them, and none shows those of another service."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from context_async_sqlalchemy_inspector import service, workers
+from context_async_sqlalchemy_inspector.service import NotPrivateError, private, shared_token
+from context_async_sqlalchemy_inspector.workers import Workers
+from tests.adapters.inspector.looking import visiting
+from tests.adapters.inspector.served import URL
+from tests.support.database import Database
+from tests.support.ports import free_port
+from tests.support.waiting import until_async
+
+SERVERS = {
+    "gunicorn": (
+        *("gunicorn", "tests.adapters.inspector.served:make_aiohttp_app", "--bind=127.0.0.1:{port}", "--workers=2"),
+        *("--worker-class=aiohttp.GunicornWebWorker", "--no-control-socket", "--graceful-timeout=1"),
+    ),
+    "sanic": (
+        *("sanic", "tests.adapters.inspector.served:make_sanic_app", "--factory", "--host=127.0.0.1", "--port={port}"),
+        *("--workers=2", "--no-motd", "--no-access-logs"),
+    ),
+}
+
+
+@asynccontextmanager
+async def _serving(server: str, log: Path, database: Database) -> AsyncGenerator[int]:
+    port = free_port()
+    command = [part.format(port=port) for part in SERVERS[server]]
+    environment = {**os.environ, URL: database.url}
+    environment.pop("CONTEXT_ASYNC_SQLALCHEMY_INSPECTOR_TOKEN", None)
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *command), env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            yield port
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def _token_in(log: Path) -> str:
+    return log.read_text().partition("/_db?token=")[2].partition(":")[0]
+
+
+async def _states(port: int, log: Path) -> list[Any]:
+    """Return the states that one of the workers shows; none before the server is up.
+
+    Each call has a connection of its own, so that any worker may answer it.
+    """
+    await asyncio.sleep(0.05)
+    async with visiting(port) as visitor:
+        try:
+            await visitor.get(f"?token={_token_in(log)}")
+            _, _, body = await visitor.get("/state.json")
+        except aiohttp.ClientConnectionError:
+            return []
+    return json.loads(body)["workers"] if body.startswith(b"{") else []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_each_worker_shows_all_workers_by_one_token(server: str, database: Database, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shown: list[Any] = []
+    async with _serving(server, log, database) as port:
+
+        async def shows(count: int) -> bool:
+            shown[:] = await _states(port, log)
+            return len(shown) == count
+
+        async def shows_both_well() -> bool:
+            return await shows(2) and not any(worker["error"] for worker in shown)
+
+        await until_async(shows_both_well, "a worker shows both")
+        asked, other = (worker["pid"] for worker in shown)
+        assert log.read_text().count("/_db?token=") == 1
+
+        # The other worker has to answer the next visitor. It says that it cannot reach the first one.
+        os.kill(asked, signal.SIGSTOP)
+        await until_async(lambda: shows(2), "the other one shows both")
+        assert [worker["pid"] for worker in shown] == [other, asked]
+        assert "has not answered within 0.2 s" in shown[1]["error"]
+
+        os.kill(asked, signal.SIGKILL)
+
+        async def is_left_out() -> bool:
+            shown[:] = await _states(port, log)
+            return bool(shown) and asked not in {worker["pid"] for worker in shown}
+
+        await until_async(is_left_out, "the dead worker is left out")
+
+
+@pytest.fixture
+def meeting() -> Generator[Path]:
+    """Make a directory with a short path, because the path of a socket has a limit."""
+    with tempfile.TemporaryDirectory(prefix="m-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the others for as long as a busy machine needs."""
+    monkeypatch.setattr(workers, "PATIENCE", 20.0)
+
+
+@asynccontextmanager
+async def _worker(pid: int, directory: Path) -> AsyncGenerator[Workers]:
+    worker = Workers(lambda: {"pid": pid, "error": None}, "/_db", directory)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+async def _pids_beside(worker: Workers) -> list[int]:
+    return [other["pid"] for other in await worker.others()]
+
+
+def _sockets_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*.sock"))
+
+
+@pytest.mark.usefixtures("patient")
+async def test_processes_with_one_directory_show_each_other(meeting: Path) -> None:
+    async with _worker(1, meeting) as one, _worker(3, meeting) as three:
+        async with _worker(2, meeting) as two:
+            assert await _pids_beside(one) == [2, 3]
+            assert await _pids_beside(two) == [1, 3]
+        assert await _pids_beside(three) == [1]
+        three.start()
+        assert len(_sockets_in(meeting)) == 2
+    assert _sockets_in(meeting) == []
+
+
+@contextmanager
+def _listening(meeting: Path, name: str) -> Generator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(meeting / name))
+        listener.listen()
+        listener.settimeout(0)
+        yield listener
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_dead_worker_is_left_out_and_its_socket_is_removed(meeting: Path) -> None:
+    with _listening(meeting, "7-dead.sock"):
+        pass
+    async with _worker(1, meeting) as one:
+        assert await _pids_beside(one) == []
+        assert "7-dead.sock" not in _sockets_in(meeting)
+
+
+async def test_a_worker_that_does_not_answer_is_shown_as_such(meeting: Path) -> None:
+    with _listening(meeting, "8-mute.sock"):
+        async with _worker(1, meeting) as one:
+            (mute,) = await one.others()
+    assert (mute["pid"], mute["sessions"]["total"]) == (8, 0)
+    assert mute["error"] == "it has not answered within 0.2 s, so its event loop is busy or blocked"
+
+
+@pytest.mark.usefixtures("patient")
+async def test_an_answer_that_is_cut_is_shown_as_such(meeting: Path) -> None:
+    with _listening(meeting, "9-cut.sock") as listener:
+        async with _worker(1, meeting) as one:
+            asking = asyncio.create_task(one.others())
+            answering, _ = await asyncio.get_running_loop().sock_accept(listener)
+            with answering:
+                answering.send(b"{")
+            (cut,) = await asking
+    assert (cut["pid"], cut["error"]) == (9, "its answer cannot be read (JSONDecodeError)")
+
+
+async def test_a_process_that_no_server_has_started_is_alone() -> None:
+    worker = Workers(dict, "/_db")
+    worker.start()
+    assert worker.token() is None
+    assert await worker.others() == []
+    assert worker.note is None
+
+
+@pytest.fixture
+def open_directory(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o750)
+    return tmp_path
+
+
+async def test_a_directory_that_is_open_to_others_is_not_used(
+    open_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Workers(dict, "/_db", open_directory)
+    worker.start()
+    worker.start()
+    assert worker.token() is None
+    assert await worker.others() == []
+    assert worker.note is not None
+    assert "with mode 0700, and no link: it belongs to user" in worker.note
+    assert len(caplog.records) == 1
+
+
+def test_a_link_to_a_private_directory_is_not_private(tmp_path: Path) -> None:
+    private(tmp_path / "target")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(NotPrivateError):
+        private(tmp_path / "link")
+
+
+async def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
+    worker = Workers(dict, "/_db", tmp_path / ("m" * 100))
+    worker.start()
+    assert worker.note is not None
+    assert "would be longer than 100 bytes" in worker.note
+
+
+async def test_a_platform_without_unix_sockets_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_HAS_SOCKETS", False)
+    worker = Workers(dict, "/_db", tmp_path / "m")
+    worker.start()
+    assert worker.token() is None
+    assert worker.note is not None
+    assert "this platform has no Unix sockets" in worker.note
+
+
+def test_the_token_is_the_same_for_all_and_only_the_user_can_read_it(tmp_path: Path) -> None:
+    token, is_new = shared_token(tmp_path)
+    assert is_new
+    assert shared_token(tmp_path) == (token, False)
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_directories_of_servers_that_have_ended_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    own_start = service.start_of(os.getpid())
+    of_ended = service.meeting_place(f"{int(ended.stdout)}-1", "page")
+    of_earlier = service.meeting_place(f"{os.getpid()}-1", "page")
+    present = service.meeting_place(f"{os.getpid()}-{own_start}", "page")
+    assert not of_ended.exists()
+    assert of_earlier.exists() is (own_start == "0")
+    assert present.is_dir()
+
+
+def test_two_servers_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/gunicorn", "shop:app"])
+    server = service.parent_server()
+    assert server is not None
+    assert server.startswith(f"{os.getppid()}-")
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    assert service.parent_server() not in (None, server)
+    monkeypatch.setattr(sys, "argv", ["shop.py"])
+    assert service.parent_server() is None
