@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
 
-.PHONY: demo observe overload test test-oldest test-newest prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean
+.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -46,6 +46,10 @@ test-oldest: $(VENV)-oldest/.installed
 # The newest CPython of this machine.
 test-newest: $(VENV)-newest/.installed
 	$(VENV)-newest/bin/python $(PYTEST) --bare-applications -k "not hypercorn" tests/core tests/conformance tests/adapters
+
+# Each call of a session in a greenlet of its own, as SQLAlchemy does it. All: TESTS="tests/core tests/conformance tests/proof"
+test-plain-greenlets: $(VENV)/.installed
+	CONTEXT_ASYNC_SQLALCHEMY_KEEP_GREENLETS=0 $(BIN)/python $(PYTEST) --ignore tests/core/runtime/test_kept_sessions.py $(or $(TESTS),tests/core/context)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

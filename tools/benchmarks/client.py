@@ -35,7 +35,7 @@ class ServerUnderTest:
     async def load(self, application: str, path: str, requests: int) -> None:
         """Send requests to one application over a few keep-alive connections, each waiting for its answer."""
         share = requests // CONNECTIONS
-        await asyncio.gather(*(_requests(self.ports[application], path, share) for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(requests_to(self.ports[application], path, share) for _ in range(CONNECTIONS)))
 
     async def cpu_per_request(self, application: str, path: str, requests: int) -> float:
         """Return the server's CPU time per request, in microseconds."""
@@ -89,7 +89,8 @@ def separate_cores() -> tuple[int, set[int]] | None:
     return (cores[0], set(cores[1:])) if len(cores) > 1 else None
 
 
-async def _requests(port: int, path: str, count: int) -> None:
+async def requests_to(port: int, path: str, count: int) -> None:
+    """Send requests over one keep-alive connection, each after the answer to the one before."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     for _ in range(count):

@@ -49,7 +49,11 @@ INSPECTOR = (
 )
 """On aiohttp only."""
 
-MODULES = {"aiohttp": "tools.benchmarks.server", "sanic": "tools.benchmarks.sanic_server"}
+MODULES = {
+    "aiohttp": "tools.benchmarks.server",
+    "sanic": "tools.benchmarks.sanic_server",
+    "starlette": "tools.benchmarks.starlette_server",
+}
 
 
 @asynccontextmanager
@@ -126,7 +130,7 @@ def _quiet(samples: list[float]) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--framework", choices=["aiohttp", "sanic"], default="aiohttp")
+    parser.add_argument("--framework", choices=sorted(MODULES), default="aiohttp")
     parser.add_argument("--tracing", action="store_true", help="compare what is traced with what is not, on aiohttp")
     parser.add_argument("--inspector", action="store_true", help="compare with an inspector and without, on aiohttp")
     parser.add_argument("--processes", type=int, default=20, help="pairs of server processes, one after another")

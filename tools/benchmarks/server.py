@@ -177,7 +177,8 @@ async def _until_input_ends() -> None:
     await ended.wait()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve one application until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", type=int)
     parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
@@ -185,3 +186,7 @@ if __name__ == "__main__":
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
     asyncio.run(_serve(os.environ["DATABASE_URL"], arguments.application, _until_input_ends))
+
+
+if __name__ == "__main__":
+    main()
