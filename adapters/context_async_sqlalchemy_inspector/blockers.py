@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from context_async_sqlalchemy.adapter_kit import without_statements
 from context_async_sqlalchemy.observer import LivePool, ObservedPool
@@ -19,6 +20,8 @@ Json = dict[str, Any]
 
 _EVERY = 1.0
 _TIMEOUT = 2.0
+_STALE = 5.0
+"""Seconds after which an answer is forgotten."""
 _QUESTION = text(
     "SELECT pid, pg_blocking_pids(pid), extract(epoch FROM clock_timestamp() - query_start) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -37,6 +40,8 @@ class Blockers:
         self._collector = collector
         self._known: dict[ObservedPool, list[Json]] = {}
         self._asked_at: dict[ObservedPool, float] = {}
+        # Each has a NullPool, so nothing of it is open between two questions.
+        self._engines: dict[ObservedPool, AsyncEngine] = {}
         self._tasks: dict[ObservedPool, asyncio.Task[None]] = {}
         self._has_failed = False
 
@@ -44,7 +49,10 @@ class Blockers:
         """Return the last answers, and ask anew in the background."""
         for view in self._collector.pools:
             pool = view.pool
-            is_due = monotonic() - self._asked_at.get(pool, 0.0) >= _EVERY
+            passed = monotonic() - self._asked_at.get(pool, 0.0)
+            is_due = passed >= _EVERY
+            if passed >= _STALE:
+                self._known.pop(pool, None)
             if pool.system == "postgresql" and is_due and pool not in self._tasks:
                 self._asked_at[pool] = monotonic()
                 self._tasks[pool] = asyncio.get_running_loop().create_task(self._ask(pool))
@@ -54,6 +62,7 @@ class Blockers:
         """Ask about a pool no longer."""
         self._known.pop(pool, None)
         self._asked_at.pop(pool, None)
+        self._engines.pop(pool, None)
         task = self._tasks.get(pool)
         if task is not None:
             task.cancel()
@@ -64,8 +73,9 @@ class Blockers:
                 self._known.pop(pool, None)
                 return
             async with asyncio.timeout(_TIMEOUT):
-                engine = pool.engine_beside()
-                async with engine.connect() as connection:
+                if pool not in self._engines:
+                    self._engines[pool] = pool.engine_beside()
+                async with self._engines[pool].connect() as connection:
                     rows = (await connection.execute(_QUESTION)).all()
             self._known[pool] = self._of_sessions(pool, [tuple(row) for row in rows])
         except Exception as error:
