@@ -16,6 +16,7 @@ from .collector import Collector
 from .lines import awaited_line
 from .pids import backend_pid
 from .session import OpenSession
+from .summary import summarize
 from .traces import shown
 
 Json = dict[str, Any]
@@ -68,7 +69,7 @@ def worker_state(collector: Collector, blocked: list[Json] | None) -> Json:
     totals = collector.pool_totals(now)
     for each in checkouts:
         _add_live(totals[each.checkout.pool.name], each, now, round(window / _NANOSECOND))
-    return {
+    worker: Json = {
         "pid": os.getpid(),
         "name": f"process {os.getpid()}",
         "started_at": _STARTED_AT,
@@ -91,6 +92,7 @@ def worker_state(collector: Collector, blocked: list[Json] | None) -> Json:
         "routes": _routes(collector, now),
         "blocked": blocked,
     }
+    return {**worker, "summary": summarize(worker)}
 
 
 def _see(collector: Collector, checkouts: Iterable[LiveCheckout], waits: Iterable[LiveWait], now: int) -> list[_Seen]:
