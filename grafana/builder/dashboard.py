@@ -15,6 +15,18 @@ _POOLS = "db_client_connection_pending_requests"
 _ROUTES = "db_client_connection_wait_time_seconds_count"
 _JOB = 'job=~"$job"'
 _INSTANCE = f'{_JOB}, instance=~"$instance"'
+_INSPECTOR: Json = {
+    "title": "Inspector: the open sessions now",
+    "type": "link",
+    "icon": "external link",
+    "tooltip": "The page of one process. Set its URL in the variable above",
+    "url": "${inspector}",
+    "tags": [],
+    "asDropdown": False,
+    "includeVars": False,
+    "keepTime": False,
+    "targetBlank": True,
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class Dashboard:
             "time": {"from": "now-1h", "to": "now"},
             "timezone": "browser",
             "annotations": {"list": []},
-            "links": [],
+            "links": [_INSPECTOR],
             "templating": {"list": list(_variables())},
             "panels": list(self._panels()),
         }
@@ -115,6 +127,15 @@ def _variables() -> Iterator[Json]:
     yield _variable("instance", "Instance", f"label_values({_POOLS}{{{_JOB}}}, instance)")
     yield _variable("pool", "Pool", f"label_values({_POOLS}{{{_INSTANCE}}}, {POOL})")
     yield _variable("route", "Route", f'label_values({_ROUTES}{{{_INSTANCE}, {POOL}=~"$pool"}}, route)')
+    yield {
+        "name": "inspector",
+        "label": "URL of the inspector",
+        "description": "Where your application serves the inspector, for the link of the dashboard.",
+        "type": "textbox",
+        "query": "http://localhost:8080/_db",
+        "current": {"text": "http://localhost:8080/_db", "value": "http://localhost:8080/_db"},
+        "hide": 0,
+    }
 
 
 def _variable(name: str, label: str, query: str) -> Json:

@@ -28,7 +28,9 @@ def test_a_dashboard_can_be_linked_to_and_is_not_edited_by_accident(dashboard: J
     assert dashboard["editable"] is False
     assert dashboard["id"] is None
     names = [variable["name"] for variable in dashboard["templating"]["list"]]
-    assert names == ["datasource", "job", "instance", "pool", "route"]
+    assert names == ["datasource", "job", "instance", "pool", "route", "inspector"]
+    # A process has the page at its own address, which Prometheus need not know.
+    assert [link["url"] for link in dashboard["links"]] == ["${inspector}"]
     identities = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(identities)) == len(identities)
     titles = [panel["title"] for panel in dashboard["panels"]]
