@@ -179,4 +179,5 @@ def _silent(path: Path, reason: str) -> Json:
         "collected_for": 0.0,
         "routes": [],
         "blocked": None,
+        "summary": [],
     }
