@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from http.client import HTTPException
 from http.cookiejar import CookieJar
-from typing import Any
+from typing import Any, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
@@ -81,12 +81,12 @@ class Client:
 
     def _parsed(self, body: bytes) -> Json:
         try:
-            state = json.loads(body)
+            state: Any = json.loads(body)
         except ValueError:
             state = None
         if not isinstance(state, dict):
             raise InspectorError(f"{self.page} answers, but not as an inspector does: is this its path?")
-        return state
+        return cast("Json", state)
 
     def _refusal(self, status: int) -> str:
         if status == _FORBIDDEN and self._token is None:
