@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
 from context_async_sqlalchemy import setup_db
-from context_async_sqlalchemy.adapter_kit import renderings
+from context_async_sqlalchemy.adapter_kit import Lifecycle, renderings
+from context_async_sqlalchemy.observer import ResourceRequest
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.adapters.prometheus.records import FakePool, checkout, context_of, transaction
 from tests.support.waiting import until
@@ -108,6 +109,30 @@ async def test_a_name_is_looked_up_meanwhile(observer: _Counted, aiohttp_client:
         busy.append(await _look_up())
     assert min(busy) < idle + 0.05
     await asyncio.gather(*scrapes)
+
+
+async def test_the_answers_of_a_rendering_go_one_in_a_turn_of_the_loop(observer: _Counted) -> None:
+    (resource,) = Lifecycle([], observers=[observer]).resources("/metrics")
+    turns, loop = 0, asyncio.get_running_loop()
+
+    def count_turns() -> None:
+        nonlocal turns
+        turns += 1
+        if not all(scrape.done() for scrape in scrapes):
+            loop.call_soon(count_turns)
+
+    async def scrape() -> int:
+        answer = await resource.answer(ResourceRequest("/metrics", "", {}))
+        assert answer.status == 200
+        return turns
+
+    observer.may_go_on.clear()
+    scrapes = [asyncio.create_task(scrape()) for _ in range(SCRAPES)]
+    await until(lambda: observer.renderings > 0, "a rendering has begun")
+    loop.call_soon(count_turns)
+    observer.may_go_on.set()
+    # Each may be some megabytes. All of them in one turn would stop the loop for a quarter of a second.
+    assert len(set(await asyncio.gather(*scrapes))) == SCRAPES
 
 
 async def test_a_scrape_that_is_given_up_does_not_end_the_others(
