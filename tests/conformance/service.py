@@ -50,7 +50,7 @@ class Client:
     """
 
     def __init__(self, port: int, path: str, prefix: str = "") -> None:
-        self._port = port
+        self.port = port
         self._prefix = prefix
         self._root = f"http://127.0.0.1:{port}{prefix}"
         self._url = f"{self._root}{path}"
@@ -81,7 +81,7 @@ class Client:
     @asynccontextmanager
     async def raw(self) -> AsyncGenerator[RawClient]:
         """Open a TCP connection to the service."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             yield RawClient(reader, writer, self._prefix)
         finally:
@@ -134,6 +134,13 @@ class Service:
             return await self.database.backends("state LIKE 'idle in transaction%'") == 0
 
         await until_async(none_idle_in_transaction, "no server process is idle in transaction")
+
+    async def every_context_has_ended(self) -> None:
+        """Wait for the requests that are answered: middlewares and background tasks may end later than the response."""
+        await until(lambda: self.driver.live_contexts() == 0, "every context has ended")
+        # A context without a session is not counted.
+        for _ in range(100):
+            await asyncio.sleep(0)
 
     async def all_is_back(self, connections: Sequence[DBConnect]) -> None:
         """Wait until every context has ended and the pools have all connections back."""

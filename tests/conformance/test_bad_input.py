@@ -1,7 +1,6 @@
 """Whatever a client sends, labels stay few and short, and a line of the log stays a line, on every framework."""
 
 import asyncio
-import contextlib
 import logging
 import re
 
@@ -10,42 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from context_async_sqlalchemy_prometheus import PrometheusObserver
 from tests.conformance.driver import Exchange, Reply
-from tests.conformance.service import Client, Service
+from tests.conformance.service import Service
 from tests.conformance.statements import write
+from tests.support.hostile import MARK, hostile_requests, send_all
 from tests.support.recorder import Recorder
-
-MARK = "sent-by-the-client"
-_PATHS = [
-    *(
-        f"/items/{MARK}{sent}"
-        for sent in ("", "%0d%0aSet-Cookie:%20a=b", "%1b%5b31m", "%e2%80%a8", "%c2%85", "%00", "%ff")
-    ),
-    *(f"/items/{MARK}?{sent}" for sent in ("a=%0a", "a=" + "b" * 4000)),
-    f"/items/{MARK}{'a' * 4000}",
-    f"/items/{MARK}/more/{MARK}",
-    f"//{MARK}",
-    f"/{MARK}/..%2f",
-    f"http://{MARK}/items/1",
-    "*",
-]
-_METHODS = ["GET", "get", "BREW", "X" * 200, "HEAD", "OPTIONS"]
-_HEADERS = [f"X-Forwarded-For: {MARK}\x1b[31m", f"traceparent: {MARK}", f"Cookie: a={MARK}", "Expect: 100-continue"]
-
-
-def _request(method: str, path: str, *headers: str) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {MARK}", *headers, "", ""]
-    return "\r\n".join(lines).encode()
-
-
-async def _send(client: Client, data: bytes, *, stays: bool = True) -> None:
-    """Send bytes on a connection of their own, and read what comes; a server may close it at once."""
-    async with client.raw() as raw:
-        with contextlib.suppress(OSError, TimeoutError):
-            raw.send(data)
-            if stays:
-                await asyncio.wait_for(raw.reader.read(1), 1)
-            else:
-                raw.hang_up()
 
 
 async def test_a_client_makes_no_labels_and_no_lines(service: Service, caplog: pytest.LogCaptureFixture) -> None:
@@ -57,15 +24,6 @@ async def test_a_client_makes_no_labels_and_no_lines(service: Service, caplog: p
         await asyncio.sleep(0.03)
         return Reply()
 
-    sent = [
-        *(_request("GET", path) for path in _PATHS),
-        *(_request(method, "/items/1") for method in _METHODS),
-        *(_request("GET", "/items/1", header) for header in _HEADERS),
-        # Pipelined.
-        _request("GET", "/items/1") + _request("BREW", f"/items/{MARK}%0a"),
-        f"GET /items/{MARK}\r\n\r\n".encode(),
-        b"\x16\x03\x01" + MARK.encode(),
-    ]
     with caplog.at_level(logging.DEBUG, logger="context_async_sqlalchemy"):
         async with service.running(
             handler,
@@ -73,9 +31,7 @@ async def test_a_client_makes_no_labels_and_no_lines(service: Service, caplog: p
             observers=[recorder, PrometheusObserver(registry)],
             leak_threshold=0.01,
         ) as client:
-            for data in sent:
-                await _send(client, data)
-            await _send(client, _request("GET", f"/items/{MARK}"), stays=False)
+            await send_all(client.port, hostile_requests(f"{service.driver.prefix}/items/"))
             assert (await client.get("/items/1"))[0] == 200
         metrics = generate_latest(registry).decode()
 

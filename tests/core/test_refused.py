@@ -63,7 +63,7 @@ URL = "postgresql+asyncpg://u:hunter2@127.0.0.1:1/shop"
 Connect: Any = DBConnect
 Middleware: Any = ASGIHTTPDBSessionMiddleware
 StarletteMiddleware: Any = StarletteHTTPDBSessionMiddleware
-WRONG: Any = "a string"
+WRONG: Any = "hunter2"
 
 
 def _engine() -> AsyncEngine:

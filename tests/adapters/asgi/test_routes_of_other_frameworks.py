@@ -1,5 +1,6 @@
 """The names of routes on Quart, Litestar and Falcon."""
 
+import logging
 import re
 from collections.abc import Iterable
 from functools import partial
@@ -17,8 +18,10 @@ from quart import websocket as quart_websocket
 from starlette.responses import PlainTextResponse
 
 from context_async_sqlalchemy import DBConnect, setup_db
+from context_async_sqlalchemy.observer import UNMATCHED_ROUTE
 from tests.conformance.statements import run
 from tests.support.asgi_servers import Serve, under_hypercorn, under_uvicorn
+from tests.support.hostile import MARK, hostile_requests, send_all
 from tests.support.recorder import Recorder
 from tests.support.waiting import until
 
@@ -101,6 +104,71 @@ async def test_requests_and_websockets_are_named_by_their_templates(
     names = [f"GET /orders/{parameter}"] * 2 + [f"GET /rooms/{parameter}"]
     assert [context.route for context in recorder.contexts] == names
     assert [checkout.route for checkout in recorder.checkouts] == names
+
+
+def _quart_of_items(connection: DBConnect) -> Any:
+    app = Quart("quart_app")
+
+    async def endpoint(**_parameters: object) -> str:
+        await run(connection, "SELECT 1")
+        return ""
+
+    for kind in _KINDS["quart"]:
+        app.add_url_rule(f"/{kind}/<{kind}:item>", kind, endpoint, methods=["GET", "POST", "BREW"])
+    return app
+
+
+def _litestar_of_items(connection: DBConnect) -> Any:
+    @litestar_get([f"/{kind}/{{item:{kind}}}" for kind in _KINDS["litestar"]])
+    async def endpoint() -> str:
+        await run(connection, "SELECT 1")
+        return ""
+
+    return Litestar([endpoint])
+
+
+def _falcon_of_items(connection: DBConnect) -> Any:
+    class Item:
+        async def on_get(self, _req: object, resp: falcon.asgi.Response, **_parameters: object) -> None:
+            await run(connection, "SELECT 1")
+            resp.text = ""
+
+    app: Any = falcon.asgi.App()
+    for kind in _KINDS["falcon"]:
+        app.add_route(f"/{kind}/{{item:{kind}}}", Item())
+    return app
+
+
+_KINDS = {
+    "quart": ["int", "float", "uuid", "string", "path"],
+    "litestar": ["int", "float", "uuid", "str", "path"],
+    "falcon": ["int", "float", "uuid", "path"],
+}
+
+
+@pytest.mark.parametrize("serve", [under_uvicorn, partial(under_uvicorn, http="h11")], ids=["uvicorn", "uvicorn-h11"])
+@pytest.mark.parametrize(
+    ("framework", "make"),
+    [("quart", _quart_of_items), ("litestar", _litestar_of_items), ("falcon", _falcon_of_items)],
+    ids=_KINDS,
+)
+async def test_a_client_cannot_name_a_route(
+    serve: Serve, connection: DBConnect, framework: str, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder, app = Recorder(), make(connection)
+    setup_db(app, [connection], observers=[recorder])
+    with caplog.at_level(logging.DEBUG, logger="context_async_sqlalchemy"):
+        async with serve(app, 5) as port:
+            for kind in _KINDS[framework]:
+                await send_all(port, hostile_requests(f"/{kind}/"))
+    routes = {checkout.route for checkout in recorder.checkouts} | {each.route for each in recorder.contexts}
+    # Each template, with the methods that HTTP knows and one for the rest.
+    assert len(routes) <= len(_KINDS[framework]) * 4 + 1, routes
+    assert {route.split("/")[1] for route in routes - {UNMATCHED_ROUTE}} == set(_KINDS[framework])
+    messages = [record.getMessage() for record in caplog.records if record.name == "context_async_sqlalchemy"]
+    for text in (*routes, *messages):
+        assert MARK not in text, text
+        assert text.isprintable(), text
 
 
 async def test_on_quart_a_hook_before_the_view_has_the_name_too(connection: DBConnect) -> None:
