@@ -126,6 +126,7 @@ class AiohttpDriver(Driver):
     def __init__(self, surroundings: str) -> None:
         super().__init__(surroundings)
         self._around = self.SURROUNDINGS[surroundings]
+        self.cancels_handlers = self._around.handler_cancellation
         self._app: web.Application | None = None
 
     @property

@@ -91,6 +91,8 @@ class Driver(ABC):
     """Whether a handler runs before the handshake of a websocket; else the framework has shaken hands by then."""
     maps_failing_commits_inside = False
     """Whether an error mapper that stands inside sees a commit that fails."""
+    cancels_handlers = True
+    """Whether a handler is cancelled when its client hangs up."""
     may_answer_again = True
     """Whether a handler may begin a second response when the headers of the first were refused."""
     stops_while_requests_run = True

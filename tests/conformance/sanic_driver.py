@@ -140,7 +140,7 @@ class SanicDriver(Driver):
                 return response.text(type(error).__name__, status=409)
 
             app.error_handler.add(Exception, answer_409)
-        elif self._around.error_handler_reads:
+        elif self._around.error_handler_reads and setup.connections:
             app.error_handler.add(Exception, _read_and_answer(setup.connections[0]))
         if self._around.has_tasks:
             app.on_request(_start_task)

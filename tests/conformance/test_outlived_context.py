@@ -44,6 +44,7 @@ async def _after_the_request(service: Service, work: Callable[[AsyncSession], Aw
 
     async with service.running(handler) as client:
         assert (await client.get())[0] == 200
+        await service.every_context_has_ended()
         request_has_ended.set()
         await asyncio.gather(*tasks)
         assert in_use(service.connection) == 0
@@ -75,6 +76,7 @@ async def test_a_task_that_outlives_a_request_without_the_database_is_told_too(s
 
     async with service.running(handler) as client:
         assert (await client.get())[0] == 200
+        await service.every_context_has_ended()
         request_has_ended.set()
         await asyncio.gather(*tasks)
     assert await service.database.notes() == ["by the job"]

@@ -190,13 +190,13 @@ class _Application:
             await session.execute(text(SQL), BOUND)
 
 
-async def _send_secrets(port: int, application: _Application) -> dict[str, int | str]:
+async def _send_secrets(port: int, prefix: str, application: _Application) -> dict[str, int | str]:
     headers = {"Authorization": f"Bearer {SECRET}", "Cookie": f"session={SECRET}"}
     answers: dict[str, int | str] = {}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as client:
         for path in ["/unmatched/{id}/too", *application.handlers]:
             try:
-                async with client.get(path.replace("{id}", SECRET), params={"token": SECRET}) as response:
+                async with client.get(prefix + path.replace("{id}", SECRET), params={"token": SECRET}) as response:
                     await response.read()
                     answers[path.split("/")[1]] = response.status
             except aiohttp.ClientError as error:
@@ -223,7 +223,7 @@ async def test_no_secret_of_a_request_is_told(
     setup = Setup(unmatched, [application.connection], options, others=application.handlers)
     with caplog.at_level(logging.DEBUG, logger="context_async_sqlalchemy"):
         async with driver.serving(setup) as port:
-            answers = await _send_secrets(port, application)
+            answers = await _send_secrets(port, driver.prefix, application)
             await until(lambda: driver.live_contexts() == 0, "every context has ended")
             await application.use_outlived()
             metrics = generate_latest(registry).decode()
