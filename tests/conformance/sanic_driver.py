@@ -197,11 +197,13 @@ async def _on_own_server(app: Any, grace: float) -> AsyncGenerator[int]:
 
 
 async def _start_task(request: AnyRequest) -> None:
-    async def linger() -> None:
-        for _ in range(3):
-            await asyncio.sleep(0)
+    # The function and not its coroutine, which Sanic would keep and never await if the application is being stopped.
+    request.app.add_task(_linger)
 
-    request.app.add_task(linger())
+
+async def _linger(_app: Any) -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _read_and_answer(connection: DBConnect) -> Callable[[AnyRequest, Exception], Awaitable[response.HTTPResponse]]:
