@@ -27,7 +27,7 @@ def serve(app: Sanic[Any, Any], resources: Iterable[Resource]) -> None:
     paths: set[str] = set()
     for number, resource in enumerate(resources):
         # Sanic takes a path with a slash at its end for the same, unless the application says otherwise.
-        if not app.config.get("STRICT_SLASHES", app.strict_slashes) and resource.path.rstrip("/") in paths:
+        if not app.strict_slashes and resource.path.rstrip("/") in paths:
             continue
         paths.add(resource.path)
         try:

@@ -27,10 +27,10 @@ from context_async_sqlalchemy.observer import (
     PoolLook,
     PoolPeaks,
     PoolReading,
-    ReleaseCause,
     WaitFailure,
 )
 
+from .causes import release_cause
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
 from .listeners import Listeners, log_failure, notify
@@ -216,12 +216,12 @@ class WatchedPool:
             checkout.busy += transaction.busy
         record: Any = checkout.context
         if record is None:
-            checkout.released_by, _ = _cause(checkout, None)
+            checkout.released_by, _ = release_cause(checkout, None)
         else:
             context: Context | None = record.context
             # The cause is the default, the end of the context, if the context has begun to end.
             if checkout.is_invalidated or (context is not None and context.is_open):
-                checkout.released_by, checkout.is_early = _cause(checkout, context)
+                checkout.released_by, checkout.is_early = release_cause(checkout, context)
             if transactions:
                 record.last_transaction = transactions[-1].outcome
             if checkout.error is not None:
@@ -304,17 +304,3 @@ class WatchedPool:
             )
         if self.listeners.nested_checkout:
             notify(self.listeners.nested_checkout, NestedCheckout(self, record))
-
-
-def _cause(checkout: OpenCheckout, context: Context | None) -> tuple[ReleaseCause, bool]:
-    """Return why a connection was returned, and whether that was an early release."""
-    is_early = context is not None and context.is_open
-    if checkout.is_invalidated:
-        return "invalidation", False
-    if is_early and context is not None and context.releasing is not None:
-        return context.releasing, context.releasing != "end"
-    if checkout.context is not None and not is_early:
-        return "end", False
-    if not checkout.transactions:
-        return "close", is_early
-    return "commit" if checkout.transactions[-1].outcome in ("commit", "unknown") else "rollback", is_early

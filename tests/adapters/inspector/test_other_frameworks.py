@@ -19,6 +19,8 @@ from context_async_sqlalchemy_inspector import Inspector
 from tests.adapters.inspector.looking import TOKEN, Visitor, visiting
 from tests.support.asgi_servers import under_uvicorn
 
+_numbers = itertools.count()
+
 
 def _set_up(app: Any) -> Any:
     setup_db(app, [], observers=[Inspector(token=TOKEN)])
@@ -71,6 +73,17 @@ async def test_a_sub_application_of_aiohttp_serves_it_below_the_prefix(aiohttp_c
         await _look_around(visitor, "/shop/_db")
 
 
+@pytest.mark.parametrize("strict", [False, True])
+async def test_sanic_serves_it_with_and_without_a_slash(strict: bool) -> None:
+    app: Any = Sanic(f"inspected-{next(_numbers)}", configure_logging=False, strict_slashes=strict)
+    app.config.TOUCHUP = False
+    try:
+        async with under_uvicorn(_set_up(app)) as port, visiting(port) as visitor:
+            await _look_around(visitor)
+    finally:
+        app.unregister_app(app)
+
+
 @pytest.mark.parametrize("make", [web.Application, Starlette, lambda: Quart("taken"), Litestar, Falcon])
 def test_two_inspectors_need_two_paths(make: Any) -> None:
     with pytest.raises(ValueError, match="are both '/_db'"):
@@ -82,9 +95,6 @@ def test_two_inspectors_need_two_paths(make: Any) -> None:
 def test_a_path_that_cannot_be_served_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="begins with a slash and ends without one"):
         Lifecycle(inspector_path=path)
-
-
-_numbers = itertools.count()
 
 
 def test_a_route_of_the_application_at_its_path_is_refused() -> None:
