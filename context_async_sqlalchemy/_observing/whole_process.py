@@ -40,18 +40,7 @@ def join(connection: Observable) -> list[Observation]:
 
 
 def observe_process(observer: Observer) -> Callable[[], None]:
-    """Observe every DBConnect of the process, those that exist and those that are made later.
-
-    The observer is called whatever ``observers=`` an application gives to ``setup_db``, and also without any
-    application. This is for tests and for tools, which must see an application without a change of its code.
-
-    Args:
-        observer: the observer. It also gets ``context_used_late``, which others do not.
-
-    Returns:
-        A function that ends the observing. A second call of it does nothing.
-
-    """
+    """Observe every DBConnect of the process; ``adapter_kit.observe_process`` documents it."""
     observation = Observation((observer,))
     late = overridden([observer.context_used_late])
 

@@ -16,7 +16,6 @@ from context_async_sqlalchemy._context.current import (
 )
 from context_async_sqlalchemy._context.rules import BeforeCommitCallback, Rules
 from context_async_sqlalchemy._finishing.finish import finish, finish_by_status, release_by_status, stand_ins
-from context_async_sqlalchemy._observing.whole_process import observe_process
 from context_async_sqlalchemy._redaction import kind_of, without_statements
 from context_async_sqlalchemy._runtime.loop_timer import LoopTimer
 from context_async_sqlalchemy._runtime.places import await_chain, calling_places
@@ -27,6 +26,7 @@ from .resources import DEFAULT_METRICS_PATH, path_taken
 from .routes import route_name
 from .server_command import workers_of_command
 from .setup import called_twice, middleware_position, position_inside_tracing
+from .whole_process import observe_process
 
 __all__ = [
     "DEFAULT_METRICS_PATH",

@@ -68,6 +68,7 @@ def outcomes(run: Run) -> dict[str, Outcome]:
     ("test", "route"),
     [
         ("test_late_payment", "POST /orders/{id}"),
+        ("test_late_payment_rolled_back", "POST /orders/{id}"),
         ("test_httpx", "POST /orders/{id}"),
         ("test_starlette_client", "POST /orders/{id}"),
         ("test_sanic_asgi_client", "POST /orders/<id:str>"),
@@ -97,6 +98,7 @@ def test_a_connection_that_is_held_idle_fails_the_test(outcomes: dict[str, Outco
         "test_nested_once_as_allowed",
         "test_side_by_side",
         "test_a_job",
+        "test_a_test_session_that_is_rolled_back",
         "test_what_a_fixture_does_is_left_alone",
     ],
 )
@@ -118,7 +120,7 @@ def test_code_that_blocks_the_event_loop_is_told_apart(outcomes: dict[str, Outco
     assert "blocked the event loop" in said
 
 
-@pytest.mark.parametrize("test", ["test_nested", "test_nested_in_tasks"])
+@pytest.mark.parametrize("test", ["test_nested", "test_nested_in_tasks", "test_nested_rolled_back"])
 def test_a_nested_checkout_fails_the_test_although_it_did_not_wait(outcomes: dict[str, Outcome], test: str) -> None:
     said = outcomes[test].failure
     assert re.search(

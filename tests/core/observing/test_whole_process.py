@@ -15,8 +15,9 @@ from context_async_sqlalchemy.adapter_kit import (
     observe_process,
 )
 from context_async_sqlalchemy.observer import Checkout, Observer
+from context_async_sqlalchemy.test_utils import rolled_back
 from tests.conformance.statements import run
-from tests.core.observing.engines import engine_of
+from tests.core.observing.engines import SELECT, engine_of
 from tests.support.connections import connect_to
 from tests.support.database import Database
 
@@ -120,6 +121,32 @@ async def test_the_use_of_a_context_that_has_ended_is_told(connection: DBConnect
     assert "late_session" in by_session
     assert "late_statement" in by_statement
     assert watcher.late_routes == ["none", "none"]
+
+
+@pytest.mark.usefixtures("stop")
+async def test_sessions_that_share_a_connection_are_told_as_if_each_had_its_own(
+    connection: DBConnect, watcher: Watcher
+) -> None:
+    async with rolled_back(connection) as session:
+        await session.execute(SELECT)
+        (block,) = watcher.begun
+        assert block.context is None
+        async with db_context():
+            await run(connection, "SELECT 1")
+            outer = watcher.begun[1]
+            await asyncio.sleep(0.02)
+            async with db_context():
+                await run(connection, "SELECT pg_sleep(0.1)")
+                inner = watcher.begun[2]
+            assert outer.idle_for(perf_counter_ns()) >= 0.02
+            assert watcher.ended == [inner]
+        assert watcher.ended == [inner, outer]
+        assert outer.context is not None
+        assert inner.context is not outer.context
+        # The time of the other session's statement is not idle either.
+        assert 0.02 <= outer.idle_seconds <= outer.hold_seconds - 0.1
+        assert inner.idle_seconds <= inner.hold_seconds - 0.1
+    assert watcher.ended == [inner, outer, block]
 
 
 async def _after(event: asyncio.Event, function: Callable[[], Awaitable[None]]) -> None:

@@ -6,16 +6,18 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
+from sqlalchemy import text
 
 from context_async_sqlalchemy import ContextClosedError, DBConnect, db_context, setup_db
 from context_async_sqlalchemy.context import init_db_session_ctx
+from context_async_sqlalchemy.test_utils import rolled_back
 from tests.adapters.pytest.inside import shop
 
 Work = Callable[[DBConnect], Awaitable[None]]
 
 
-def _application(work: Work) -> web.Application:
-    connection = shop.connect()
+def _application(work: Work, given: DBConnect | None = None) -> web.Application:
+    connection = given or shop.connect()
 
     async def create_order(_request: web.Request) -> web.Response:
         await work(connection)
@@ -54,6 +56,28 @@ async def test_early_payment(aiohttp_client: AiohttpClient) -> None:
 async def test_a_failure_of_its_own(aiohttp_client: AiohttpClient) -> None:
     await _post(aiohttp_client, shop.pay_late)
     pytest.fail("a failure of its own")
+
+
+async def test_late_payment_rolled_back(aiohttp_client: AiohttpClient) -> None:
+    connection = shop.connect()
+    async with rolled_back(connection) as session:
+        await session.execute(text("SELECT 1"))
+        client = await aiohttp_client(_application(shop.pay_late, connection))
+        assert (await client.post("/orders/7")).status == 200
+
+
+@pytest.mark.db_held_idle(max=None)
+async def test_nested_rolled_back(aiohttp_client: AiohttpClient) -> None:
+    connection = shop.connect()
+    async with rolled_back(connection):
+        client = await aiohttp_client(_application(shop.nest, connection))
+        assert (await client.post("/orders/7")).status == 200
+
+
+async def test_a_test_session_that_is_rolled_back() -> None:
+    async with rolled_back(shop.connect()) as session:
+        await session.execute(text("SELECT 1"))
+        await shop.pay()
 
 
 async def test_blocking(aiohttp_client: AiohttpClient) -> None:
