@@ -266,7 +266,7 @@ class ContextRecord:
 
     @property
     def is_ending(self) -> bool:
-        """Whether the end of the context has begun: its sessions are committed or rolled back, and closed."""
+        """Whether the end of the context has begun, in which its sessions are committed or rolled back, and closed."""
         return self.ended_at > 0
 
     @property
