@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 from context_async_sqlalchemy.observer import (
     Checkout,
@@ -20,7 +20,6 @@ from .buckets import BUCKETS, WIDTH, Buckets, PoolSum, RouteSum
 from .finished import FinishedSessions
 from .pools import PoolView
 from .session import MOST_CHECKOUTS, OpenSession
-from .traces import current_trace
 
 _NANOSECOND = 1e-9
 _PATIENCE = 10_000_000_000
@@ -38,7 +37,7 @@ class Others:
         found = self._sessions.get(subject)
         if found is None:
             task = subject.task if isinstance(subject, LiveWait) else None
-            found = self._sessions[subject] = OpenSession(record, task, None)
+            found = self._sessions[subject] = OpenSession(record, task)
         return found
 
     def keep_only(self, present: Collection[object]) -> None:
@@ -55,7 +54,6 @@ class Collector:
         slow: seconds from which a session counts as slow.
 
     Attributes:
-        open: the open sessions. A context that is dropped without an end drops its session too.
         others: see the class.
         pools: the pools that are observed.
         finished: the finished sessions that are kept.
@@ -65,7 +63,8 @@ class Collector:
 
     def __init__(self, kept: int, slow: float) -> None:
         # The records keep the sessions, so that nothing here keeps a context alive.
-        self.open = WeakSet[OpenSession]()
+        self._open: set[ref[OpenSession]] = set()
+        self._forget = self._open.discard
         self.others = Others()
         self.pools: list[PoolView] = []
         self.finished = FinishedSessions(kept, slow)
@@ -82,6 +81,10 @@ class Collector:
             self._of_pools.clear()
         self.looked_at_until = now + _PATIENCE
 
+    def open_sessions(self) -> list[OpenSession]:
+        """Return the open sessions. A context that is dropped without an end has dropped its session too."""
+        return [session for reference in list(self._open) if (session := reference()) is not None]
+
     def window(self, now: int) -> float:
         """Return the seconds that the sums are of."""
         return min(now - self._collecting_since, BUCKETS * WIDTH) * _NANOSECOND
@@ -97,8 +100,10 @@ class Collector:
 
     def began(self, record: ContextRecord) -> None:
         """Follow a session."""
-        session = record.notes[self] = OpenSession(record, asyncio.current_task(), current_trace())
-        self.open.add(session)
+        session = record.notes[self] = OpenSession(record, asyncio.current_task())
+        # Not a WeakSet, because its methods cost three times as much, and each request would pay.
+        reference = session.reference = ref(session, self._forget)
+        self._open.add(reference)
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Count a checkout for its session, and for the sums if somebody looks."""
@@ -114,7 +119,7 @@ class Collector:
         """Keep a failed wait for its session."""
         session = None if failure.context is None else failure.context.notes.get(self)
         if session is not None and len(session.failed) < MOST_CHECKOUTS:
-            session.failed.append(failure)
+            session.failed = (*session.failed, failure)
 
     def retried(self, record: ContextRecord) -> None:
         """Count a retry for its session."""
@@ -129,7 +134,8 @@ class Collector:
         session: OpenSession | None = record.notes.pop(self, None)
         if session is None:
             return
-        self.open.discard(session)
+        if session.reference is not None:
+            self._open.discard(session.reference)
         ended_at = record.ended_at
         if (
             record.outcome != "commit"

@@ -8,7 +8,6 @@ from typing import Any
 from context_async_sqlalchemy.observer import Checkout, ContextRecord
 
 from .session import OpenSession
-from .traces import shown
 
 Json = dict[str, Any]
 
@@ -82,7 +81,7 @@ def _entry(session: OpenSession, record: ContextRecord, reasons: list[str]) -> J
         "duration": round((record.ended_at - record.began_at) * _NANOSECOND, _DIGITS),
         "outcome": "unknown" if session.is_unknown else _OUTCOMES[record.outcome],
         "reasons": reasons,
-        "trace_id": shown(session.trace),
+        "trace_id": session.trace,
         "transactions": session.transactions,
         "statements": session.statements,
         "parts": parts_of(session, record),

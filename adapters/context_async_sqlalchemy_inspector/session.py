@@ -1,10 +1,15 @@
 """A session that is open, as far as the inspector follows it."""
 
 import asyncio
+from collections.abc import Sequence
+from contextvars import copy_context
 from itertools import count
 from typing import Any
+from weakref import ref
 
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, FailedCheckout
+
+from .traces import current_trace
 
 MOST_CHECKOUTS = 50
 """How many checkouts of a session are kept. Those after them are only counted."""
@@ -15,12 +20,14 @@ _numbers = count(1)
 class OpenSession:
     """A context that has begun a checkout and has not ended, or a connection or a wait outside of any context.
 
+    Each request that uses a database makes one, so it makes nothing that only a look needs.
+
     Args:
         record: the record of the context, or None.
         task: the task that began it.
-        trace: the id of its trace, or None.
 
     Attributes:
+        reference: the weak reference by which the session is found, or None.
         checkouts: the first checkouts that have ended.
         failed: the first checkouts that failed.
         retries: how many attempts the database has refused.
@@ -36,6 +43,7 @@ class OpenSession:
     __slots__ = (
         "__weakref__",
         "_number",
+        "_variables",
         "checkouts",
         "early_releases",
         "failed",
@@ -43,19 +51,20 @@ class OpenSession:
         "idle",
         "is_unknown",
         "record",
+        "reference",
         "retries",
         "statements",
         "task",
-        "trace",
         "transactions",
     )
 
-    def __init__(self, record: ContextRecord | None, task: "asyncio.Task[Any] | None", trace: int | None) -> None:
+    def __init__(self, record: ContextRecord | None, task: "asyncio.Task[Any] | None") -> None:
         self.record = record
         self.task = task
-        self.trace = trace
+        self._variables = copy_context()
+        self.reference: ref[OpenSession] | None = None
         self.checkouts: list[Checkout] = []
-        self.failed: list[FailedCheckout] = []
+        self.failed: Sequence[FailedCheckout] = ()
         self.retries = 0
         self.transactions = 0
         self.statements = 0
@@ -71,6 +80,11 @@ class OpenSession:
         if not self._number:
             self._number = next(_numbers)
         return self._number
+
+    @property
+    def trace(self) -> str | None:
+        """The id of the trace that the session began in, or None."""
+        return self._variables.run(current_trace)
 
     def ended(self, checkout: Checkout) -> None:
         """Count a checkout that has ended."""

@@ -17,7 +17,6 @@ from .lines import awaited_line
 from .pids import backend_pid
 from .session import OpenSession
 from .summary import summarize
-from .traces import shown
 
 Json = dict[str, Any]
 VERSION = 1
@@ -103,7 +102,7 @@ def _see(collector: Collector, checkouts: Iterable[LiveCheckout], waits: Iterabl
         holds_of[collector.session_of(held.checkout)].append(held)
     for wait in waits:
         waits_of[collector.session_of(wait)] = wait
-    every = dict.fromkeys(collector.open)
+    every = dict.fromkeys(collector.open_sessions())
     every.update(dict.fromkeys(holds_of))
     every.update(dict.fromkeys(waits_of))
     return [_seen(session, holds_of.get(session, []), waits_of.get(session), now) for session in every]
@@ -160,7 +159,7 @@ def _session(collector: Collector, seen: _Seen, now: int) -> Json:
         "idle_share": round(min(all_idle / all_held, 1.0), 4) if all_held else 0.0,
         "early_releases": session.early_releases,
         "awaiting": line,
-        "trace_id": shown(session.trace),
+        "trace_id": session.trace,
     }
 
 

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 
-def current_trace() -> int | None:
+def current_trace() -> str | None:
     """Return the id of the trace whose span is current and recorded, or None.
 
     OpenTelemetry is not imported here. If the application has not imported it, there is no trace.
@@ -13,9 +13,4 @@ def current_trace() -> int | None:
     if api is None:
         return None
     span = api.get_current_span()
-    return span.get_span_context().trace_id if span.is_recording() else None
-
-
-def shown(trace: int | None) -> str | None:
-    """Return the id of a trace as OpenTelemetry writes it."""
-    return None if trace is None else format(trace, "032x")
+    return format(span.get_span_context().trace_id, "032x") if span.is_recording() else None

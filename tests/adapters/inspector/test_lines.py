@@ -40,4 +40,4 @@ async def test_it_is_the_innermost_line_of_the_application() -> None:
     ],
 )
 def test_files_of_python_and_of_known_libraries_are_left_out(file: str, shown: str | None) -> None:
-    assert lines._shown(file) == shown
+    assert lines._shown(file) == shown  # pyright: ignore[reportPrivateUsage]

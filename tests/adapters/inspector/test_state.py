@@ -322,7 +322,7 @@ def test_the_parts_of_a_hold_leave_no_gap(instants: list[int], busy: list[int], 
         for begin, end, took in zip(between[::2], between[1::2], busy, strict=False)
     ]
     checkout = Checkout(FakePool(), record, 0, instants[0], instants[-1], transactions=transactions, is_early=is_early)
-    session = OpenSession(record, None, None)
+    session = OpenSession(record, None)
     session.ended(checkout)
     _check_parts(parts_of(session, record), 2.0)
 
