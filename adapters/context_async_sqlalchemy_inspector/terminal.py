@@ -42,6 +42,8 @@ def draw(state: Json, words: str = "", height: int | None = None, problem: str =
     routes = [(worker, route) for worker in workers for route in worker["routes"] if matching(worker, route)]
     routes.sort(key=lambda item: item[1]["held_idle"], reverse=True)
     summary = list(_summary(workers, many=many))
+    if note := state.get("note"):
+        summary.append(Text(visible(note), "yellow"))
     if problem:
         summary.insert(0, Text(visible(problem), "bold red"))
     shown = sessions

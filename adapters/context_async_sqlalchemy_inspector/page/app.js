@@ -155,6 +155,7 @@ function showSummary(workers) {
   const hidden = lines.length - calm.length - shown.length;
   if (hidden) shown.push({ key: "more", level: "full", text: `and ${counted(hidden, "pool")} more`, holder: "" });
   if (!shown.length) shown = [calmLine(workers, calm)];
+  if (last.note) shown.push({ key: "note", level: "full", text: last.note, holder: "" });
   showList($("summary"), shown, (line) => line.key, () => element("li", {}, element("strong"), element("span")), (node, line) => {
     setAttribute(node, "data-level", line.level);
     setText(node.firstElementChild, line.text);

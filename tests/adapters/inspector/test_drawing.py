@@ -34,6 +34,13 @@ def test_the_answer_comes_first_and_the_tables_below_it() -> None:
     assert " ".join(shown.split()) == "POST /orders held idle shop/payments.py:41 pay 2.5 s 2.0 s 75% 1 3 4001"
 
 
+def test_a_worker_that_cannot_reach_the_others_says_so() -> None:
+    output = StringIO()
+    state = {**_state(TROUBLE), "note": "The others are not shown: no sockets."}
+    Console(file=output, width=160).print(draw(state))
+    assert output.getvalue().splitlines()[1] == "The others are not shown: no sockets."
+
+
 def test_the_summary_of_the_worst_pool_is_first_and_a_worker_that_did_not_answer_is_told() -> None:
     calm = worker([pool(waiting=0, used=0, waiters=[])], [], name="worker 1")
     silent = worker([], [], name="worker 2", error="no answer within 200 ms", routes=[])

@@ -74,13 +74,14 @@ class Visitor:
         await page.goto(url)
         return page
 
-    async def answer_with(self, *workers: Json) -> None:
+    async def answer_with(self, *workers: Json, note: str | None = None) -> None:
         """Let pages get a state that no real application need have."""
         state: dict[str, Any] = {
             "version": 1,
             "now": 1_800_000_000.0,
             "access": "all",
             "workers": [{**worker, "summary": summarize(worker)} for worker in workers],
+            "note": note,
         }
 
         async def fulfill(route: Route) -> None:

@@ -72,6 +72,13 @@ async def test_several_workers_are_one_view_and_one_can_be_chosen(shop: Shop, vi
     await expect(page.locator("#summary")).to_contain_text("All calm")
 
 
+async def test_a_worker_that_cannot_reach_the_others_says_so(shop: Shop, visitor: Visitor) -> None:
+    page = await visitor.open(shop.url, worker([pool(waiting=0, waiters=[], used=0, holders=[])], []))
+    await expect(page.locator("#summary li")).to_have_count(1)
+    await visitor.answer_with(worker([pool()], []), note="The others are not shown: no sockets.")
+    await expect(page.locator("#summary li").last).to_have_text("The others are not shown: no sockets.")
+
+
 async def test_a_page_that_is_not_live_says_so_and_recovers(shop: Shop, visitor: Visitor) -> None:
     page = await visitor.open(shop.url)
     await expect(page.locator("#status")).to_have_text("Live")
