@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import secrets
 import signal
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from aiohttp import ClientSession
 from rich.console import Console
 
 from context_async_sqlalchemy.observer import Observer
+from context_async_sqlalchemy_inspector import Inspector
 from context_async_sqlalchemy_opentelemetry import default_observer as opentelemetry_observer
 from context_async_sqlalchemy_prometheus import default_observer as prometheus_observer
 from examples.shop import aiohttp_app, sanic_app
@@ -61,9 +63,13 @@ async def _run(duration: float | None, host: str, port: int, framework: str) -> 
                 observations = Observations()
                 # The first two are those that setup_db would find installed.
                 observers: list[Observer] = [prometheus_observer(), opentelemetry_observer(), observations]
+                # Its own token, because that of setup_db(inspector_path=...) is only in the log.
+                token = secrets.token_urlsafe(16)
+                observers.append(Inspector(token=token))
                 with traces(PAY_EARLY) as slowest:
                     async with _SERVING[framework](shop, listener, observers):
                         _say(f"The shop is open at {url}, on {framework}.")
+                        _say(f"Its sessions, live: {url}/_db?token={token}")
                         seen = _Seen(observations, slowest, errors)
                         problems = await _put_under_load(shop, url, duration or _DEFAULT_SECONDS, stop, seen)
                         if duration is None and not stop.is_set():

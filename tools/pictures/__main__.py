@@ -1,7 +1,8 @@
 """Writes docs/pictures: ``make pictures``.
 
 The shop is run in good order for a while and then in trouble, with Prometheus beside it; the dashboard is drawn from
-what Prometheus has of that, and one order of either time is shown in a trace viewer.
+what Prometheus has of that, and one order of either time is shown in a trace viewer. The inspector is looked at in the
+trouble.
 """
 
 import asyncio
@@ -32,7 +33,12 @@ def main() -> int:
         print("\n".join(obstacles), file=sys.stderr)
         return 2
     # Installed for this command alone; what is missing should be told before.
-    from tools.pictures import drawing, waterfall  # noqa: PLC0415
+    from tools.pictures import drawing, inspector, waterfall  # noqa: PLC0415
+
+    chromium = shutil.which("chromium") or "chromium"
+
+    async def look(url: str) -> None:
+        await inspector.picture(url, chromium, FOLDER / "inspector.png")
 
     viewer = ["autotel-devtools", "--host", HOST, "--port", str(OTLP_PORT), "--grpc-port", "4317"]
     with (
@@ -42,14 +48,14 @@ def main() -> int:
     ):
         print(f"The shop is under load for {2 * _SECONDS:g} s ...", flush=True)
         try:
-            seen = asyncio.run(trouble.happen(SHOP_PORT, _SECONDS))
+            seen = asyncio.run(trouble.happen(SHOP_PORT, _SECONDS, look))
         except CannotStartError as error:
             print(error, file=sys.stderr)
             return 2
         shown = overview(f"http://{HOST}:{PROMETHEUS_PORT}", seen.began, seen.ended)
         what_happens = "In the second half of the time, orders hold their connection while they are paid."
         drawing.draw(shown, what_happens, FOLDER / "overview.png")
-        traces, chromium = [seen.late, seen.early], shutil.which("chromium") or "chromium"
+        traces = [seen.late, seen.early]
         waterfall.picture(f"http://{HOST}:{OTLP_PORT}", traces, chromium, FOLDER / "waterfall.png")
     for path in sorted(FOLDER.glob("*.png")):
         print(f"{path}: {path.stat().st_size // 1000} kB")

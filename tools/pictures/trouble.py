@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind
 
+from context_async_sqlalchemy_inspector import Inspector
 from context_async_sqlalchemy_opentelemetry import default_observer as opentelemetry_observer
 from context_async_sqlalchemy_prometheus import default_observer as prometheus_observer
 from examples.shop import aiohttp_app
@@ -20,6 +22,7 @@ from examples.shop.startup import HOST, bind, postgres, shop_database
 from examples.shop.tracing import traces
 
 Spans = list[ReadableSpan]
+_TOKEN = "of-the-pictures"  # noqa: S105 - of a shop that is open for the pictures only
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,13 @@ class _Requests(SpanProcessor):
         return found[len(found) // 2]
 
 
-async def happen(port: int, seconds: float) -> Seen:
+async def happen(port: int, seconds: float, look: Callable[[str], Coroutine[None, None, None]]) -> Seen:
     """Open the shop, and let orders be paid in the good way for a while, then in the bad one.
 
     Args:
         port: where Prometheus looks for it.
         seconds: how long either takes.
+        look: looks at the inspector, whose URL it gets, during the trouble.
 
     Raises:
         CannotStartError: there is no database, or the port is taken.
@@ -77,7 +81,7 @@ async def happen(port: int, seconds: float) -> Seen:
         async with shop_database(database_url) as connection:
             # A pool that is just large enough: the picture is of a queue, not of a collapse.
             shop = Shop(connection, PaymentProvider(latency=0.09))
-            observers = [prometheus_observer(), opentelemetry_observer()]
+            observers = [prometheus_observer(), opentelemetry_observer(), Inspector(token=_TOKEN)]
             with traces(PAY_EARLY):
                 requests = _Requests()
                 provider = trace.get_tracer_provider()
@@ -87,5 +91,8 @@ async def happen(port: int, seconds: float) -> Seen:
                     pool, began = pool_of(connection), time.time()
                     for without in (PAY_LATE, PAY_EARLY):
                         phase = Phase("", without=frozenset({without}), seconds=seconds, pool=pool)
-                        await phase.run(f"http://{HOST}:{port}", asyncio.Event())
+                        async with asyncio.TaskGroup() as tasks:
+                            if without is PAY_EARLY:
+                                tasks.create_task(look(f"http://{HOST}:{port}/_db?token={_TOKEN}"))
+                            await phase.run(f"http://{HOST}:{port}", asyncio.Event())
                     return Seen(began, time.time(), requests.typical(PAY_LATE), requests.typical(PAY_EARLY))

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from context_async_sqlalchemy_inspector.client import Client
 from examples.shop.__main__ import main
 from tests.tools.local_postgres.observing import running_with
 
@@ -131,6 +132,9 @@ def test_ctrl_c_while_the_shop_is_open_leaves_nothing(tmp_path: Path) -> None:
         url = next(word for word in shown.split() if word.endswith("/products/2"))
         with urlopen(url) as answer:  # noqa: S310 - the URL is the demo's own
             assert json.load(answer)["id"] == 2
+        (inspector,) = re.findall(r"^Its sessions, live: (http\S+)$", shown, re.MULTILINE)
+        (pool,) = Client(inspector).state()["workers"][0]["pools"]
+        assert pool["name"] == "main"
         assert len(running_with(tmp_path)) > 1
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate()
