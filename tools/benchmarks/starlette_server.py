@@ -36,8 +36,8 @@ async def cpu_time(_request: Request) -> Response:
 
 def _application(name: str, two_selects: Handler | None = None) -> Starlette:
     @asynccontextmanager
-    async def say_ready(_app: Starlette) -> AsyncGenerator[None]:
-        port = LISTENER.getsockname()[1]
+    async def say_ready(app: Starlette) -> AsyncGenerator[None]:
+        port = app.state.port
         print(f"control {port}\n{name} {port}\nready", flush=True)
         yield
 
@@ -106,8 +106,6 @@ APPLICATIONS: dict[str, Callable[[str, str], Starlette]] = {
     "measured": by_library,
 }
 
-LISTENER = socket.socket()
-
 
 def main() -> None:
     """Serve one application until the process is stopped."""
@@ -120,9 +118,10 @@ def main() -> None:
     url = os.environ["DATABASE_URL"]
     asyncio.run(fill(url))
     app = APPLICATIONS[arguments.application](arguments.application, url)
-    LISTENER.bind(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", 0))
+    app.state.port = listener.getsockname()[1]
     config = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning")
-    uvicorn.Server(config).run(sockets=[LISTENER])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":
