@@ -45,6 +45,7 @@ class Job:
         sizes: how many rows each of its units has; all but the last are committed within.
         can_commit: whether the server would commit its last unit.
         ends_itself: whether it has committed all of its units when it returns.
+        may_replace_cancellation: whether its own code may raise another error while a cancellation passes through it.
 
     """
 
@@ -52,6 +53,7 @@ class Job:
     sizes: tuple[int, ...] = (2,)
     can_commit: bool = True
     ends_itself: bool = False
+    may_replace_cancellation: bool = False
 
     def open(self, world: World, name: str) -> list[Unit]:
         """Note the job's units in the ledger."""
@@ -176,7 +178,8 @@ JOBS: dict[str, Job] = {
     "read": Job(_read, sizes=(0,)),
     "violate_constraint": Job(_violate_constraint, can_commit=False),
     "swallow": Job(_swallow, can_commit=False),
-    "savepoint": Job(_savepoint),
+    # The block of a SAVEPOINT rolls it back. On a dead connection this fails, and the error replaces the cancellation.
+    "savepoint": Job(_savepoint, may_replace_cancellation=True),
     "commit_early": Job(_commit_early, sizes=(2, 2)),
     "give_up_early": Job(_give_up_early),
     "atomic": Job(_atomic, sizes=(2, 2), ends_itself=True),

@@ -16,3 +16,12 @@ def told(error: BaseException | None) -> Told:
         return "unknown"
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     return "unknown" if is_lost or isinstance(error, OSError) else "failure"
+
+
+def came_of_cancellation(error: BaseException | None) -> bool:
+    """Return whether an error was raised while a cancellation was being handled, and so replaced it."""
+    while error is not None:
+        if isinstance(error, asyncio.CancelledError):
+            return True
+        error = error.__context__
+    return False

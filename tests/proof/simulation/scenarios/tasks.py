@@ -7,7 +7,7 @@ from tests.proof.simulation.ledger import Unit
 from tests.proof.simulation.scenarios.cancelling import cancel_some_time
 from tests.proof.simulation.scenarios.jobs import JOBS, Job
 from tests.proof.simulation.scenarios.observed import observe
-from tests.proof.simulation.scenarios.outcomes import told
+from tests.proof.simulation.scenarios.outcomes import came_of_cancellation, told
 from tests.proof.simulation.world import World
 
 _NAMES = "abcd"
@@ -48,7 +48,7 @@ async def _work(world: World, connection: DBConnect, job: Job, units: list[Unit]
     if isinstance(error, asyncio.CancelledError):
         if not was_cancelled:
             world.violate("a CancelledError reaches a caller that was not cancelled", f"{last.name}: {error!r}")
-    elif was_cancelled:
+    elif was_cancelled and not (job.may_replace_cancellation and came_of_cancellation(error)):
         world.violate("a cancelled caller does not get its CancelledError", f"{last.name}: {error!r}")
     elif error is None and not job.can_commit:
         world.violate("a unit that cannot be committed is told as a success", last.name)
