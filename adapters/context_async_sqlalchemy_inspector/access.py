@@ -17,8 +17,6 @@ logger = logging.getLogger("context_async_sqlalchemy")
 Access = Literal["all", "read-only", "none"]
 """What a visitor may do. The inspector changes nothing today, so ``all`` and ``read-only`` show the same."""
 
-COOKIE = "context_async_sqlalchemy_inspector"
-
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -98,11 +96,11 @@ class TokenGate:
 
     def __init__(self, token: str) -> None:
         self._token = token
-        self._cookie = cookie_of(token)
+        self._name, self._cookie = cookie_of(token)
 
     def access_of(self, request: ResourceRequest) -> Access:
         """Return what the visitor may do."""
-        return "all" if is_same(_cookie(request.headers), self._cookie) else "none"
+        return "all" if is_same(_cookie(request.headers, self._name), self._cookie) else "none"
 
     def log_in(self, request: ResourceRequest) -> ResourceAnswer | None:
         """Return a redirection to the page without the token, with the cookie; or a refusal; or None."""
@@ -117,7 +115,7 @@ class TokenGate:
             303,
             [
                 ("Location", f"./{quote(request.path.rpartition('/')[2])}"),
-                ("Set-Cookie", f"{COOKIE}={self._cookie}; HttpOnly; SameSite=Strict; Path={path}"),
+                ("Set-Cookie", f"{self._name}={self._cookie}; HttpOnly; SameSite=Strict; Path={path}"),
             ],
         )
 
@@ -190,9 +188,9 @@ def answer(status: int, headers: list[tuple[str, str]], body: bytes = b"") -> Re
     return ResourceAnswer(status, [*headers, *HEADERS], body)
 
 
-def _cookie(headers: Mapping[str, str]) -> str:
+def _cookie(headers: Mapping[str, str], name: str) -> str:
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return "" if morsel is None else morsel.value

@@ -40,6 +40,11 @@ def is_same(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
-def cookie_of(token: str) -> str:
-    """Return the value of the cookie for a token. It is the same in all processes, and does not tell the token."""
-    return hmac.new(token.encode(), b"context_async_sqlalchemy_inspector", "sha256").hexdigest()
+def cookie_of(token: str) -> tuple[str, str]:
+    """Return the name and the value of the cookie for a token. They are the same in all processes, and do not tell it.
+
+    The name differs with the token, because a browser sends a cookie to all ports of a host. Two applications with one
+    name would log each other's visitors out.
+    """
+    digest = hmac.new(token.encode(), b"context_async_sqlalchemy_inspector", "sha512").hexdigest()
+    return f"context_async_sqlalchemy_inspector_{digest[:16]}", digest[64:]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
@@ -39,6 +40,18 @@ async def test_a_function_of_the_headers_decides(aiohttp_client: AiohttpClient) 
         response = await client.get("/_db/state.json", headers={"X-Role": role})
         assert (await response.json())["access"] == role
         assert "Set-Cookie" not in response.headers
+
+
+async def test_visitors_of_two_applications_of_a_host_stay_logged_in(aiohttp_client: AiohttpClient) -> None:
+    # A browser sends a cookie to all ports of a host.
+    jar, clients = aiohttp.CookieJar(unsafe=True), []
+    for token in ("first", "second"):
+        app = web.Application()
+        setup_db(app, [], observers=[Inspector(token=token)])
+        client = await aiohttp_client(app, cookie_jar=jar)
+        assert (await client.get(f"/_db?token={token}")).status == 200
+        clients.append(client)
+    assert [(await client.get("/_db")).status for client in clients] == [200, 200]
 
 
 @pytest.mark.parametrize("is_raised", [True, False])
