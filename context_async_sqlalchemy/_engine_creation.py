@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any
 
 from sqlalchemy.engine import URL, Dialect
@@ -27,7 +28,7 @@ _OWN_HOST = "(the engine's own)"
 _CHECKED_OPTIONS: dict[str, tuple[tuple[type, ...], str, float]] = {
     "pool_size": ((int,), "a whole number of connections, 0 for any number", 0),
     "max_overflow": ((int,), "a whole number of connections, -1 for any number", -1),
-    "pool_timeout": ((int, float), "a number of seconds", 0),
+    "pool_timeout": ((int, float, NoneType), "a number of seconds, None for no limit", 0),
     "pool_recycle": ((int, float), "a number of seconds, -1 for never", -1),
     "connect_args": ((Mapping,), "a dict of the driver's arguments", 0),
 }

@@ -54,6 +54,14 @@ async def test_from_url_keeps_objects_readable_after_a_commit_and_passes_engine_
     await connection.close()
 
 
+async def test_a_wait_for_a_connection_may_have_no_limit(database: Database) -> None:
+    connection = DBConnect.from_url(database.url, pool_timeout=None)
+    await connection.create_session()
+    assert connection.engine is not None
+    assert connection.engine.sync_engine.pool.timeout() is None  # type: ignore[attr-defined]
+    await connection.close()
+
+
 @pytest.mark.parametrize(
     ("url", "name"),
     [

@@ -133,7 +133,7 @@ AT_ONCE: dict[str, Refused] = {
     "pool_timeout": (
         lambda: Connect.from_url(URL, pool_timeout="5"),
         TypeError,
-        "pool_timeout is a number of seconds: g",
+        "pool_timeout is a number of seconds, None for no limit: g",
     ),
     "pool_timeout < 0": (lambda: Connect.from_url(URL, pool_timeout=-1), ValueError, "pool_timeout .*: got -1"),
     "pool_recycle": (
