@@ -51,8 +51,8 @@ def adapter_for(app: object) -> EntryPoint:
     known = ", ".join(sorted(adapters)) or "none"
     raise TypeError(
         f"setup_db knows no framework for {type(app).__module__}.{type(app).__qualname__} (adapters found: {known}). "
-        "Pass the application object itself; install an adapter with pip install 'context-async-sqlalchemy[aiohttp]'; "
-        "wrap any other ASGI application by ASGIHTTPDBSessionMiddleware(app, connections=[...]); "
+        "Pass the application object itself; if none is found, install this library again with its extra, such as "
+        "[aiohttp]; wrap any other ASGI application by ASGIHTTPDBSessionMiddleware(app, connections=[...]); "
         f"a third-party adapter registers itself in the entry point group {FRAMEWORKS!r}"
     )
 

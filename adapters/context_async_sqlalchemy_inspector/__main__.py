@@ -13,7 +13,7 @@ from .tokens import TOKEN_VARIABLE
 _EVERY = 1.0
 _WIDTH = 140
 """The columns of the output where it is no terminal."""
-_NO_RICH = "The terminal needs rich: pip install 'context-async-sqlalchemy[inspector]'. --json works without it."
+_NO_RICH = "The terminal needs rich: pip install rich. --json works without it."
 
 
 def main() -> int:

@@ -68,8 +68,8 @@ def _metrics(path: str | None, observers: Iterable[Observer], refuse: Check) -> 
     elif not isinstance(path, _Default):
         raise ValueError(
             f"setup_db was given metrics_path={path!r}, but no observer can be scraped, so the path would not exist. "
-            "Install prometheus-client: pip install 'context-async-sqlalchemy[prometheus]'. If you pass observers=, "
-            "add a PrometheusObserver to them. To serve no metrics, pass metrics_path=None"
+            "If prometheus-client is missing: pip install prometheus-client. If you pass observers=, add a "
+            "PrometheusObserver to them. To serve no metrics, pass metrics_path=None"
         )
 
 

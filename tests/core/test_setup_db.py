@@ -20,7 +20,7 @@ def db() -> DBConnect:
 
 @pytest.mark.parametrize("app", [object(), None, "module:app", web.Application])
 def test_an_unknown_application_is_told_which_adapters_there_are(db: DBConnect, app: object) -> None:
-    with pytest.raises(TypeError, match=r"adapters found: .*aiohttp.*pip install"):
+    with pytest.raises(TypeError, match=r"adapters found: .*aiohttp.*install this library again with its extra"):
         setup_db(app, [db])
 
 

@@ -41,11 +41,19 @@ def test_every_command_of_the_repository_exists(document: Path) -> None:
             unknown += [command] * (make[1] not in _targets())
         if module := re.search(r"python -m ((?:tools|tests|examples|context_async_sqlalchemy\w*)[\w.]*)", command):
             unknown += [command] * (not _is_module(module[1]))
-        if asked := re.search(r"pip install '(?:\.|context-async-sqlalchemy)\[([\w,]+)\]", command):
+        if asked := re.search(r"pip install '\.\[([\w,]+)\]", command):
             unknown += [command] * (not set(asked[1].split(",")) <= set(extras))
         if (file := re.match(r"\.ci/[\w-]+", command)) and not (ROOT / file[0]).exists():
             unknown.append(command)
     assert unknown == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_page_asks_an_index_for_the_library(document: Path) -> None:
+    # An index has another library of this name: the published one.
+    name = r"context[-_]async[-_]sqlalchemy(?![\w/*-]|\.\w)"
+    asked = rf"(?:pip|uv|poetry|pipx|pdm)\b.*\b(?:install|add)\b.*{name}|{name}\[|{name} *(?:[=<>~]=|@)"
+    assert [line for line in document.read_text().splitlines() if re.search(asked, line)] == []
 
 
 def test_the_documents_have_commands() -> None:

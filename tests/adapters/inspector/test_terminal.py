@@ -58,7 +58,7 @@ async def test_json_is_the_state_and_needs_no_rich(
     state = json.loads(capsys.readouterr().out)
     assert (state["version"], len(state["workers"])) == (1, 1)
     assert await _status(monkeypatch, shop.url, "--once") == 2
-    assert "pip install 'context-async-sqlalchemy[inspector]'" in capsys.readouterr().err
+    assert "needs rich: pip install rich." in capsys.readouterr().err
 
 
 async def test_the_token_can_come_from_the_environment_or_an_option(

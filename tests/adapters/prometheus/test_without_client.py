@@ -38,8 +38,8 @@ for make, set_up in [*((make, setup_db) for make in makers), (Starlette, asgi), 
 """
 MESSAGE = (
     "setup_db was given metrics_path={!r}, but no observer can be scraped, so the path would not exist. "
-    "Install prometheus-client: pip install 'context-async-sqlalchemy[prometheus]'. If you pass observers=, add "
-    "a PrometheusObserver to them. To serve no metrics, pass metrics_path=None"
+    "If prometheus-client is missing: pip install prometheus-client. If you pass observers=, add a "
+    "PrometheusObserver to them. To serve no metrics, pass metrics_path=None"
 )
 
 
