@@ -12,31 +12,44 @@ from context_async_sqlalchemy.adapter_kit import await_chain
 
 _ADAPTERS = str(Path(__file__).parents[1] / "context_async_sqlalchemy_")
 _OURS = (f"{Path(context_async_sqlalchemy.__file__).parent}{sep}", _ADAPTERS)
-_SITE = tuple({sysconfig.get_path(name) + sep for name in ("purelib", "platlib")})
 _PYTHON = tuple({sysconfig.get_path(name) + sep for name in ("stdlib", "platstdlib")})
-_FOREIGN = frozenset(
-    (
-        *(
-            "aiohttp",
-            "aiosqlite",
-            "anyio",
-            "asgiref",
-            "asyncpg",
-            "falcon",
-            "fastapi",
-            "granian",
-            "gunicorn",
-            "httpcore",
-        ),
-        *("httpcore", "httpx", "hypercorn", "litestar", "opentelemetry", "psycopg", "psycopg_pool", "quart", "sanic"),
-        *("sqlalchemy", "starlette", "uvicorn", "uvloop", "werkzeug"),
-    )
+_SITES = ("site-packages", "dist-packages")
+"""The names of the folders of installed packages. The second is Debian's."""
+_FRAMEWORKS = frozenset(
+    [
+        "aiohttp",
+        "aiosqlite",
+        "anyio",
+        "asgiref",
+        "asyncpg",
+        "falcon",
+        "fastapi",
+        "granian",
+        "gunicorn",
+        "httpcore",
+        "httpx",
+        "hypercorn",
+        "litestar",
+        "opentelemetry",
+        "psycopg",
+        "psycopg_pool",
+        "quart",
+        "sanic",
+        "sqlalchemy",
+        "starlette",
+        "uvicorn",
+        "uvloop",
+        "werkzeug",
+    ]
 )
-"""Packages of which no line says what an application is doing, though they are installed beside it."""
+"""Installed packages that are never the application, though an application may be installed as they are."""
 
 
 def awaited_line(task: "asyncio.Task[Any] | None") -> str | None:
     """Return the innermost line of the application in a task, for example ``shop/orders.py:41 pay``.
+
+    The application is what is not installed. If no such line is awaited, it is an installed package that is no known
+    framework.
 
     Args:
         task: the task, which is not the running one. None and a task that has ended are nowhere.
@@ -47,26 +60,30 @@ def awaited_line(task: "asyncio.Task[Any] | None") -> str | None:
     """
     if task is None or task.done():
         return None
-    line: str | None = None
+    own = installed = None
     for code, number in await_chain(task.get_coro()):
-        file = _shown(code.co_filename)
-        if file is not None:
-            line = f"{file}:{number} {code.co_name}"
-    return line
+        shown = _shown(code.co_filename)
+        if shown is None:
+            continue
+        file, is_installed = shown
+        line = f"{file}:{number} {code.co_name}"
+        if is_installed:
+            installed = line
+        else:
+            own = line
+    return own or installed
 
 
 @lru_cache(maxsize=4096)
-def _shown(filename: str) -> str | None:
-    """Return how a file of the application is shown, or None for any other."""
+def _shown(filename: str) -> tuple[str, bool] | None:
+    """Return how a file is shown and whether it is installed, or None for Python's, ours and those of frameworks."""
     if filename.startswith(("<", *_OURS)):
         return None
-    for site in _SITE:
-        if filename.startswith(site):
-            # An application may be installed as well.
-            if PurePath(filename[len(site) :]).parts[0].removesuffix(".py") in _FOREIGN:
-                return None
-            break
-    else:
-        if filename.startswith(_PYTHON):
+    parts = PurePath(filename).parts
+    site = next((index for index, part in enumerate(parts) if part in _SITES), None)
+    if site is not None:
+        if parts[site + 1].removesuffix(".py") in _FRAMEWORKS:
             return None
-    return "/".join(PurePath(filename).parts[-2:])
+    elif filename.startswith(_PYTHON):
+        return None
+    return "/".join(parts[-2:]), site is not None

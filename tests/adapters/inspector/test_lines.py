@@ -2,6 +2,8 @@
 
 import asyncio
 import sysconfig
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -28,16 +30,36 @@ async def test_it_is_the_innermost_line_of_the_application() -> None:
     assert awaited_line(task) is awaited_line(None) is None
 
 
+_SITE = sysconfig.get_path("purelib")
+_DEBIAN = "/usr/lib/python3/dist-packages"
+
+
+def _call_in(file: str, name: str) -> Callable[..., Any]:
+    """Return a coroutine function of another file, which awaits what another function returns."""
+    namespace: dict[str, Any] = {}
+    exec(compile(f"async def {name}(awaited):\n    await awaited", file, "exec"), namespace)  # noqa: S102 - of the test
+    function: Callable[[Awaitable[object]], Any] = namespace[name]
+    return function
+
+
 @pytest.mark.parametrize(
-    ("file", "shown"),
+    ("files", "shown"),
     [
-        ("/srv/shop/orders.py", "shop/orders.py"),
-        (f"{sysconfig.get_path('purelib')}/shop/orders.py", "shop/orders.py"),
-        (f"{sysconfig.get_path('purelib')}/sqlalchemy/orm/session.py", None),
-        (f"{sysconfig.get_path('stdlib')}/asyncio/tasks.py", None),
-        (lines.__file__, None),
-        ("<string>", None),
+        (["/srv/shop/orders.py", f"{_SITE}/redis/asyncio/client.py"], "shop/orders.py:2 f0"),
+        (["/srv/shop/orders.py", f"{_DEBIAN}/redis/asyncio/client.py"], "shop/orders.py:2 f0"),
+        (["/srv/.venv/lib/python3/site-packages/redis/client.py", "/srv/shop/orders.py"], "shop/orders.py:2 f1"),
+        ([f"{_SITE}/shop/orders.py", f"{_SITE}/sqlalchemy/orm/session.py"], "shop/orders.py:2 f0"),
+        ([f"{_SITE}/aiohttp/web_protocol.py", f"{_DEBIAN}/anyio/to_thread.py"], None),
+        ([f"{sysconfig.get_path('stdlib')}/asyncio/tasks.py", lines.__file__, "<string>"], None),
     ],
 )
-def test_files_of_python_and_of_known_libraries_are_left_out(file: str, shown: str | None) -> None:
-    assert lines._shown(file) == shown  # pyright: ignore[reportPrivateUsage]
+async def test_what_is_installed_is_shown_only_if_nothing_else_is_awaited(files: list[str], shown: str | None) -> None:
+    awaited: Any = asyncio.sleep(60)
+    for number, file in reversed(list(enumerate(files))):
+        awaited = _call_in(file, f"f{number}")(awaited)
+    task = asyncio.create_task(awaited)
+    await asyncio.sleep(0)
+    assert awaited_line(task) == shown
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
