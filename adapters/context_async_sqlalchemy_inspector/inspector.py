@@ -5,7 +5,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+from context_async_sqlalchemy.adapter_kit import kind_of
 from context_async_sqlalchemy.observer import (
     Checkout,
     ContextRecord,
@@ -28,6 +30,8 @@ from .workers import Workers
 
 DEFAULT_PATH = "/_db"
 _CONTENT = "the inspector"
+_NOT_IN_PATHS = frozenset("{}<>?#")
+"""Characters that frameworks read as a variable part of a path, or a browser as the end of a path."""
 _FRESH = 0.25
 """Seconds for which a state is given to other visitors too."""
 
@@ -53,7 +57,7 @@ class Inspector(Observer):
             gunicorn, uvicorn, hypercorn or Sanic meet in a folder of their own.
 
     Raises:
-        TypeError: ``access`` is not a function, or is asynchronous.
+        TypeError: ``access`` is not a function, or is asynchronous. Another argument has the wrong type.
         ValueError: both ``access`` and ``token`` are given, or an argument has no possible value.
 
     """
@@ -69,9 +73,20 @@ class Inspector(Observer):
         blockers: bool = False,
         workers_directory: str | PathLike[str] | None = None,
     ) -> None:
+        _require("path", path, str, f"a str like {DEFAULT_PATH!r}")
+        _require("token", token, str | None, "a str")
+        _require("slow", slow, int | float, "a number of seconds")
+        _require("keep", keep, int, "a whole number")
+        _require("workers_directory", workers_directory, str | PathLike | None, "the path of a folder")
+        _require("blockers", blockers, bool, "True or False")
         if not path.startswith("/") or path.endswith("/"):
             raise ValueError(
                 f"the path of the inspector begins with a slash and ends without one, like {DEFAULT_PATH!r}: "
+                f"got {path!r}"
+            )
+        if not path.isprintable() or set(path) & _NOT_IN_PATHS:
+            raise ValueError(
+                "the path of the inspector has no variable part, so none of {}<>?# and no control character: "
                 f"got {path!r}"
             )
         self._path = path
@@ -182,6 +197,12 @@ class Inspector(Observer):
     def retried(self, attempt: FailedAttempt) -> None:
         """Count a retry."""
         self._collector.retried(attempt.context)
+
+
+def _require(option: str, given: object, kinds: Any, expected: str) -> None:
+    # A bool is no number here, though it is an int.
+    if not isinstance(given, kinds) or (isinstance(given, bool) and kinds is not bool):
+        raise TypeError(f"{option} of the inspector is {expected}: got {kind_of(given)}")
 
 
 def _sender_of(file: File) -> Callable[[Access], Awaitable[ResourceAnswer]]:

@@ -89,6 +89,20 @@ def test_impossible_arguments_are_refused() -> None:
     for options in ({"slow": 0}, {"slow": float("nan")}, {"keep": 0}):
         with pytest.raises(ValueError, match="are positive"):
             Inspector(token=TOKEN, **options)
+    for option, wrong in (
+        ("path", True),
+        ("path", 5),
+        ("token", 5),
+        ("slow", "1"),
+        ("slow", True),
+        ("keep", 1.5),
+        ("keep", True),
+        ("blockers", "off"),
+        ("workers_directory", 5),
+    ):
+        options = {"token": TOKEN, option: wrong}
+        with pytest.raises(TypeError, match=f"^{option} of the inspector is .*: got an? {type(wrong).__name__}"):
+            Inspector(**options)
 
 
 def test_the_token_is_logged_once_and_is_that_of_the_processes_that_are_started() -> None:

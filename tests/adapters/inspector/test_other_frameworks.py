@@ -97,6 +97,12 @@ def test_a_path_that_cannot_be_served_is_refused(path: str) -> None:
         Lifecycle(inspector_path=path)
 
 
+@pytest.mark.parametrize("path", ["/_db/{x}", "/<x>", "/_db?x", "/_db#1", "/_db\n", "/\x7f"])
+def test_a_path_that_some_framework_reads_as_a_pattern_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="has no variable part"):
+        Lifecycle(inspector_path=path)
+
+
 def test_a_route_of_the_application_at_its_path_is_refused() -> None:
     async def answer(_request: Any) -> Any: ...
 
