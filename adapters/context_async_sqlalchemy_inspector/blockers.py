@@ -47,7 +47,7 @@ class Blockers:
 
     def known(self) -> list[Json]:
         """Return the last answers, and ask anew in the background."""
-        for view in self._collector.pools:
+        for view in self._collector.pools.values():
             pool = view.pool
             passed = monotonic() - self._asked_at.get(pool, 0.0)
             is_due = passed >= _EVERY

@@ -1,4 +1,4 @@
-"""What happened by route and by pool in the last five minutes, while somebody looked."""
+"""What happened by route and by pool in the last five minutes, while a visitor looked."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ class Buckets(Generic[Sum]):
 
         Args:
             instant: nanoseconds.
-            key: the route or the pool.
+            key: the route, or the key of the pool.
 
         """
         number = instant // WIDTH

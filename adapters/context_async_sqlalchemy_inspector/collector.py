@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
+from contextvars import copy_context
 from typing import Any
 from weakref import ref
 
@@ -47,7 +48,7 @@ class Others:
 
 
 class Collector:
-    """Follows the open sessions, and sums up what they did while somebody looks.
+    """Follows the open sessions, and sums up what they did while a visitor looks.
 
     Args:
         kept: how many finished sessions are kept.
@@ -55,7 +56,7 @@ class Collector:
 
     Attributes:
         others: see the class.
-        pools: the pools that are observed.
+        pools: the pools that are observed, each with how it is shown.
         finished: the finished sessions that are kept.
         looked_at_until: the instant at which the sums are no longer kept up to date.
 
@@ -66,7 +67,7 @@ class Collector:
         self._open: set[ref[OpenSession]] = set()
         self._forget = self._open.discard
         self.others = Others()
-        self.pools: list[PoolView] = []
+        self.pools: dict[ObservedPool, PoolView] = {}
         self.finished = FinishedSessions(kept, slow)
         self.looked_at_until = 0
         self._collecting_since = 0
@@ -74,7 +75,7 @@ class Collector:
         self._of_pools = Buckets(PoolSum)
 
     def looked(self, now: int) -> None:
-        """Record that somebody looks. After a pause the sums begin anew."""
+        """Record that a visitor looks. After a pause the sums begin anew."""
         if now > self.looked_at_until:
             self._collecting_since = now
             self._routes.clear()
@@ -92,21 +93,21 @@ class Collector:
     def pool_observed(self, pool: ObservedPool) -> None:
         """Show a pool from now on."""
         if isinstance(pool, LivePool):
-            self.pools.append(PoolView(pool))
+            self.pools[pool] = PoolView(pool)
 
     def pool_forgotten(self, pool: ObservedPool) -> None:
         """Show a pool no longer."""
-        self.pools = [view for view in self.pools if view.pool is not pool]
+        self.pools.pop(pool, None)
 
     def began(self, record: ContextRecord) -> None:
         """Follow a session."""
-        session = record.notes[self] = OpenSession(record, asyncio.current_task())
+        session = record.notes[self] = OpenSession(record, asyncio.current_task(), copy_context())
         # Not a WeakSet, because its methods cost three times as much, and each request would pay.
         reference = session.reference = ref(session, self._forget)
         self._open.add(reference)
 
     def checkout_ended(self, checkout: Checkout) -> None:
-        """Count a checkout for its session, and for the sums if somebody looks."""
+        """Count a checkout for its session, and for the sums if a visitor looks."""
         record = checkout.context
         if record is not None:
             session = record.notes.get(self)
@@ -149,10 +150,13 @@ class Collector:
             self._routes.at(ended_at, record.route).sessions += 1
 
     def early_release_ended(self, release: EarlyRelease) -> None:
-        """Sum up what was given back, if somebody looks."""
-        if release.ended_at < self.looked_at_until:
+        """Sum up what was given back, if a visitor looks."""
+        if release.ended_at >= self.looked_at_until:
+            return
+        view = self.pools.get(release.checkout.pool)
+        if view is not None:
             began_at = max(release.checkout.released_at, self._collecting_since)
-            total = self._of_pools.at(release.ended_at, release.checkout.pool.name)
+            total = self._of_pools.at(release.ended_at, view.key)
             total.given_back += max(release.ended_at - began_at, 0)
 
     def seen_idle(self, route: str, line: str, now: int) -> None:
@@ -173,7 +177,7 @@ class Collector:
         return totals
 
     def pool_totals(self, now: int) -> defaultdict[str, PoolSum]:
-        """Return the sums of the last five minutes by pool."""
+        """Return the sums of the last five minutes by the keys of the pools."""
         totals: defaultdict[str, PoolSum] = defaultdict(PoolSum)
         for pool, part in self._of_pools.recent(now):
             totals[pool].add(part)
@@ -183,10 +187,12 @@ class Collector:
         # A part of the hold may lie before the first look.
         held = checkout.released_at - max(checkout.taken_at, self._collecting_since)
         idle = min(max(checkout.released_at - checkout.taken_at - checkout.busy, 0), held)
-        total = self._of_pools.at(checkout.released_at, checkout.pool.name)
-        total.checkouts += 1
-        total.held += held
-        total.idle += idle
+        view = self.pools.get(checkout.pool)
+        if view is not None:
+            total = self._of_pools.at(checkout.released_at, view.key)
+            total.checkouts += 1
+            total.held += held
+            total.idle += idle
         route: Any = self._routes.at(checkout.released_at, checkout.route)
         route.held += held
         route.idle += idle

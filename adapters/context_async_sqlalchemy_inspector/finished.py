@@ -31,7 +31,7 @@ class FinishedSessions:
 
     def __init__(self, kept: int, slow: float) -> None:
         self.slow = int(slow / _NANOSECOND)
-        rolled_back = max(kept // 3, 1)
+        rolled_back = kept // 3
         self._rolled_back: deque[Json] = deque(maxlen=rolled_back)
         self._others: deque[Json] = deque(maxlen=kept - rolled_back)
         self._newest: tuple[ContextRecord, Json] | None = None
@@ -50,7 +50,9 @@ class FinishedSessions:
             return
         entry = self._newest[1]
         if entry["reasons"] == ["rolled back"]:
-            self._rolled_back.pop()
+            # It is not there if so few sessions are kept that none of them may be one that was only rolled back.
+            if self._rolled_back:
+                self._rolled_back.pop()
             self._others.append(entry)
         entry["reasons"].append("retried")
 

@@ -1,6 +1,7 @@
 """A pool as the page shows it: its state, the last minute, and what its size should be."""
 
 from collections import deque
+from itertools import count
 from time import perf_counter_ns
 from typing import Any
 
@@ -16,17 +17,23 @@ _MINUTE = 60
 _PAUSE = 10
 """Seconds without a look after which the history begins anew."""
 
+_numbers = count(1)
+
 
 class PoolView:
-    """One pool, and the samples of the last minute in which somebody looked.
+    """One pool, and the samples of the last minute in which a visitor looked.
 
     Args:
         pool: the pool.
+
+    Attributes:
+        key: tells the pool apart from others, because pools of several engines may have one name.
 
     """
 
     def __init__(self, pool: LivePool) -> None:
         self.pool = pool
+        self.key = f"{pool.name} {next(_numbers)}"
         self._history: deque[tuple[int, int]] = deque(maxlen=_MINUTE)
         self._sampled_at = 0
 
@@ -43,6 +50,7 @@ class PoolView:
         reading, peaks = pool.read(), pool.peaks()
         self._sample(reading.used, reading.pending)
         return {
+            "key": self.key,
             "name": pool.name,
             "server": _server(pool),
             "used": reading.used,
@@ -67,7 +75,7 @@ class PoolView:
         if passed > _PAUSE:
             self._history.clear()
             passed = 1
-        # A second that nobody looked in counts as the next one, so that the samples stay a second apart.
+        # A second in which no visitor looked counts as the next one, so that the samples stay a second apart.
         self._history.extend([(used, waiting)] * passed)
         self._sampled_at = now
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextvars import copy_context
+from contextvars import Context
 from itertools import count
 from typing import Any
 from weakref import ref
@@ -25,6 +25,7 @@ class OpenSession:
     Args:
         record: the record of the context, or None.
         task: the task that began it.
+        variables: the context variables that it began with, or None if they are not known.
 
     Attributes:
         reference: the weak reference by which the session is found, or None.
@@ -58,10 +59,12 @@ class OpenSession:
         "transactions",
     )
 
-    def __init__(self, record: ContextRecord | None, task: "asyncio.Task[Any] | None") -> None:
+    def __init__(
+        self, record: ContextRecord | None, task: "asyncio.Task[Any] | None", variables: Context | None = None
+    ) -> None:
         self.record = record
         self.task = task
-        self._variables = copy_context()
+        self._variables = variables
         self.reference: ref[OpenSession] | None = None
         self.checkouts: list[Checkout] = []
         self.failed: Sequence[FailedCheckout] = ()
@@ -83,8 +86,8 @@ class OpenSession:
 
     @property
     def trace(self) -> str | None:
-        """The id of the trace that the session began in, or None."""
-        return self._variables.run(current_trace)
+        """The id of the trace that the session began in, or None if there is none or it is not known."""
+        return None if self._variables is None else self._variables.run(current_trace)
 
     def ended(self, checkout: Checkout) -> None:
         """Count a checkout that has ended."""

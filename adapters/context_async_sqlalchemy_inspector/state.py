@@ -59,15 +59,16 @@ def worker_state(collector: Collector, blocked: list[Json] | None) -> Json:
     now = perf_counter_ns()
     collector.looked(now)
     window = collector.window(now)
-    looks = {view: view.pool.look() for view in collector.pools}
+    looks = {view: view.pool.look() for view in collector.pools.values()}
     checkouts = [each for look in looks.values() for each in look.checkouts]
     waits = [each for look in looks.values() for each in look.waits]
     seen = _see(collector, checkouts, waits, now)
     shown_sessions = nlargest(MOST_SESSIONS, seen, key=lambda each: each.rank)
     sessions = [_session(collector, each, now) for each in shown_sessions]
     totals = collector.pool_totals(now)
-    for each in checkouts:
-        _add_live(totals[each.checkout.pool.name], each, now, round(window / _NANOSECOND))
+    for view, look in looks.items():
+        for each in look.checkouts:
+            _add_live(totals[view.key], each, now, round(window / _NANOSECOND))
     worker: Json = {
         "pid": os.getpid(),
         "name": f"process {os.getpid()}",
@@ -75,7 +76,7 @@ def worker_state(collector: Collector, blocked: list[Json] | None) -> Json:
         "error": None,
         "pools": [
             {
-                **view.state(look, totals[view.pool.name], window),
+                **view.state(look, totals[view.key], window),
                 "waiters": _waiters(collector, look.waits, now),
                 "holders": _holders(collector, look.checkouts),
             }
@@ -148,6 +149,7 @@ def _session(collector: Collector, seen: _Seen, now: int) -> Json:
         "connections": [
             {
                 "pool": each.checkout.pool.name,
+                "pool_key": collector.pools[each.checkout.pool].key,
                 "backend_pid": backend_pid(each.driver_connection),
                 "held": round(held_for, 6),
                 "idle": round(min(idle_for, held_for), 6),

@@ -29,7 +29,7 @@ def summarize(worker: Json) -> list[dict[str, str]]:
 
 def limit_of(pool: Json) -> int | None:
     """Return how many connections a pool may have, or None if it has no limit."""
-    if pool["size"] is None or pool["max_overflow"] is None or pool["max_overflow"] < 0:
+    if pool["size"] is None or pool["max_overflow"] is None:
         return None
     return int(pool["size"] + pool["max_overflow"]) or None
 
@@ -65,7 +65,7 @@ def _holder(pool: Json, sessions: Mapping[int, Json]) -> str:
             continue
         route = routes.setdefault(session["route"], _Route())
         for connection in session["connections"]:
-            if connection["pool"] == pool["name"]:
+            if connection["pool_key"] == pool["key"]:
                 route.connections += 1
                 route.held += connection["held"]
                 route.idle += connection["idle"]

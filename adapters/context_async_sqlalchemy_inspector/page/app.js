@@ -70,9 +70,10 @@ function tell(problem) {
 
 function show() {
   if (!last) return;
+  for (const worker of last.workers) worker.key = keyOf(worker);
   showWorkers();
   const chosen = $("worker").value;
-  const workers = last.workers.filter((worker) => !chosen || String(worker.pid) === chosen);
+  const workers = last.workers.filter((worker) => !chosen || worker.key === chosen);
   const all = (of) => workers.flatMap((worker) => of(worker).map((item) => ({ ...item, worker, now: last.now })));
   for (const worker of workers) worker.byId = new Map(worker.sessions.shown.map((session) => [session.id, session]));
   const matches = filter();
@@ -99,17 +100,22 @@ function show() {
 
 const held = (session) => Math.max(0, ...session.connections.map((connection) => connection.held));
 
+/** Return the process id, and the start too if workers in two containers have the same process id. */
+function keyOf({ pid, started_at: startedAt }) {
+  return last.workers.filter((other) => other.pid === pid).length > 1 ? `${pid} ${startedAt}` : String(pid);
+}
+
 function showWorkers() {
   const { workers } = last;
   document.body.classList.toggle("one-worker", workers.length === 1);
   $("worker-label").hidden = workers.length === 1;
   const chosen = $("worker").value;
-  const options = [{ pid: "", name: `all ${workers.length}` }, ...workers];
-  showList($("worker"), options, (worker) => worker.pid, () => element("option"), (option, { pid, name }) => {
-    option.value = pid;
+  const options = [{ key: "", pid: "", name: `all ${workers.length}` }, ...workers];
+  showList($("worker"), options, (worker) => worker.key, () => element("option"), (option, { key, pid, name }) => {
+    option.value = key;
     setText(option, !pid || name.includes(pid) ? name : `${name} (${pid})`);
   });
-  if (!workers.some((worker) => String(worker.pid) === chosen)) $("worker").value = "";
+  if (!workers.some((worker) => worker.key === chosen)) $("worker").value = "";
 }
 
 /** Make the function that tells whether an item has all words of the filter. */
@@ -142,11 +148,11 @@ function showSummary(workers) {
   const lines = [];
   for (const worker of workers) {
     const place = many ? `${worker.name}, ` : "";
-    if (worker.error) lines.push({ key: worker.pid, level: "full", rank: 0, text: `${place}${worker.error}`, holder: "" });
+    if (worker.error) lines.push({ key: worker.key, level: "full", rank: 0, text: `${place}${worker.error}`, holder: "" });
     worker.pools.forEach((pool, index) => {
       const { level, text, holder } = worker.summary[index];
       const waited = Math.max(0, ...pool.waiters.map((waiter) => waiter.waited));
-      lines.push({ key: `${worker.pid} ${pool.name}`, level, rank: RANK[level], waited, text: place + text, holder });
+      lines.push({ key: `${worker.key} ${pool.key}`, level, rank: RANK[level], waited, text: place + text, holder });
     });
   }
   lines.sort((a, b) => a.rank - b.rank || b.waited - a.waited);

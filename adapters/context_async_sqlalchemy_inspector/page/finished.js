@@ -19,7 +19,7 @@ export function finishedTable(parent, filterBy) {
       { title: "Ago", kind: "number", value: (item) => -item.ended_at, show: text((item) => seconds(item.now - item.ended_at)) },
       routeColumn(filterBy), WORKER,
       { title: "Took", kind: "number", value: (item) => item.duration, show: text((item) => seconds(item.duration)), once: true },
-      { title: "Why it is here", kind: "reasons", value: (item) => item.reasons.join(), show: reasons, once: true },
+      { title: "Why it is here", kind: "reasons", value: (item) => item.reasons.join(), show: reasons },
       { title: "Course", kind: "course", show: course, once: true },
       { title: "Statements", kind: "number", value: (item) => item.statements, show: text((item) => item.statements), once: true },
       { title: "Trace", kind: "trace", show: text((item) => item.trace_id ?? ""), once: true },
@@ -27,8 +27,9 @@ export function finishedTable(parent, filterBy) {
   });
 }
 
+/** Add the reasons that are not shown yet, because a session is known to be retried only when it has ended. */
 function reasons(cell, item) {
-  for (const reason of item.reasons) cell.append(element("span", { class: "tag", "data-reason": reason }, reason));
+  for (const reason of item.reasons.slice(cell.children.length)) cell.append(element("span", { class: "tag", "data-reason": reason }, reason));
 }
 
 function course(cell, item) {

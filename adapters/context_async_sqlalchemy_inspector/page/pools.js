@@ -9,12 +9,12 @@ const MOST_SHOWN = 2.5;
 
 /** Return how many connections a pool may have, or null if it has no limit. */
 export function limitOf(pool) {
-  if (pool.size == null || pool.max_overflow == null || pool.max_overflow < 0) return null;
+  if (pool.size == null || pool.max_overflow == null) return null;
   return pool.size + pool.max_overflow || null;
 }
 
 export function showPools(parent, pools) {
-  showList(parent, pools, (pool) => `${pool.worker.pid} ${pool.name}`, create, update);
+  showList(parent, pools, (pool) => `${pool.worker.key} ${pool.key}`, create, update);
 }
 
 function create() {
@@ -50,7 +50,7 @@ function update(card, pool) {
 function limits(pool) {
   const facts = [`Peak: ${pool.peak_used} in use, ${pool.peak_waiting} waiting.`];
   if (pool.size != null) {
-    const overflow = pool.max_overflow < 0 ? "no limit" : `${pool.max_overflow} overflow`;
+    const overflow = pool.max_overflow == null ? "no limit" : `${pool.max_overflow} overflow`;
     facts.push(`Size ${pool.size} + ${overflow}.`);
   }
   if (pool.timeout != null) facts.push(`Time-out ${seconds(pool.timeout)}.`);

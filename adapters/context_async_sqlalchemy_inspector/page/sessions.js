@@ -6,7 +6,7 @@ import { counted, percent, seconds } from "./text.js";
 
 export const WORKER = { title: "Worker", kind: "worker", value: (item) => item.worker.pid, show: text((item) => item.worker.name) };
 
-export const byId = (item) => `${item.worker.pid} ${item.id ?? item.session}`;
+export const byId = (item) => `${item.worker.key} ${item.id ?? item.session}`;
 
 export function heldLongest(session) {
   return Math.max(0, ...session.connections.map((connection) => connection.held));
@@ -59,7 +59,7 @@ export function sessionsTable(parent, filterBy) {
 export function routesTable(parent, filterBy) {
   return new Table(parent, {
     caption: "Routes of the last 5 minutes by the time that they held a connection idle", empty: "No route has held a connection.",
-    keyOf: (route) => `${route.worker.pid} ${route.route}`,
+    keyOf: (route) => `${route.worker.key} ${route.route}`,
     columns: [
       routeColumn(filterBy), WORKER,
       { title: "Held idle", kind: "number", value: (route) => route.held_idle, show: text((route) => seconds(route.held_idle)) },
@@ -86,7 +86,7 @@ export function blockedTable(parent) {
 
 /** Show each pool that sessions wait for: their routes on one side, the routes that hold its connections on the other. */
 export function showWaiting(parent, pools, filterBy) {
-  showList(parent, pools, (pool) => `${pool.worker.pid} ${pool.name}`, () => createSides(filterBy), (node, pool) => {
+  showList(parent, pools, (pool) => `${pool.worker.key} ${pool.key}`, () => createSides(filterBy), (node, pool) => {
     setText(node.parts.title, `Pool ${pool.name}`);
     setText(node.parts.worker, pool.worker.name);
     node.parts.waiting.show(waitingRoutes(pool));
@@ -141,7 +141,7 @@ function holdingRoutes(pool) {
     const key = `${session.route}\n${line}`;
     const entry = routes.get(key) ?? { key, route: session.route, line, count: 0, longest: 0, held: 0, idle: 0 };
     for (const connection of session.connections) {
-      if (connection.pool !== pool.name) continue;
+      if (connection.pool_key !== pool.key) continue;
       entry.count += 1;
       entry.longest = Math.max(entry.longest, connection.held);
       entry.held += connection.held;

@@ -10,7 +10,7 @@ HOSTILE = "GET /\x1b[31m<img src=x onerror=alert(1)>[bold]\u202e"
 
 def session(number: int, route: str = "POST /orders", **changes: Any) -> Json:
     """Return a session that holds a connection of the pool ``main`` idle."""
-    held = {"pool": "main", "backend_pid": 4000 + number, "held": 2.0, "idle": 1.5}
+    held = {"pool": "main", "pool_key": "main 1", "backend_pid": 4000 + number, "held": 2.0, "idle": 1.5}
     return {
         "id": number,
         "route": route,
@@ -36,6 +36,7 @@ def waiting(number: int, route: str = "GET /products") -> Json:
 def pool(**changes: Any) -> Json:
     """Return a pool whose connections are all held by the sessions 1 and 2, while the session 3 waits."""
     return {
+        "key": "main 1",
         "name": "main",
         "server": "db:5432/shop",
         "used": 2,

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from context_async_sqlalchemy import (
     DBConnect,
@@ -174,6 +175,46 @@ async def test_the_ring_is_bounded_and_rollbacks_push_nothing_else_out(database:
         assert any("retried" in each["reasons"] for each in finished["shown"])
         ended = [each["ended_at"] for each in finished["shown"]]
         assert ended == sorted(ended, reverse=True)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+async def test_a_ring_of_one_keeps_what_was_not_only_rolled_back(database: Database, keep: int) -> None:
+    async with _inspecting(database, slow=1e-9, keep=keep) as (inspector, connection):
+        await run_in_new_ctx(run, connection, "SELECT 1")
+        (entry,) = _look(inspector)["finished"]["shown"]
+        assert entry["reasons"] == ["slow"]
+    async with _inspecting(database, keep=keep) as (inspector, connection):
+        with pytest.raises(Exception, match="conflict"):
+            await run_in_new_ctx(run, connection, CONFLICT, retry=Retry(attempts=2, base_delay=0))
+        assert any("retried" in each["reasons"] for each in _look(inspector)["finished"]["shown"])
+
+
+async def test_pools_of_one_name_are_told_apart(database: Database) -> None:
+    inspector = Inspector(token=TOKEN)
+    connection = DBConnect(
+        engine_creator=lambda _host: create_async_engine(database.url, pool_size=1, max_overflow=0),
+        session_maker_creator=async_sessionmaker,
+        host="old",
+        name="main",
+    )
+    lifecycle = Lifecycle([connection], observers=[inspector])
+    try:
+        async with db_context():
+            await run(connection, "SELECT 1")
+            await connection.change_host("new")
+            await run_in_new_ctx(run, connection, "SELECT 1")
+            # The sums begin with the first look, so the new pool has held nothing since.
+            _look(inspector)
+            worker = _look(inspector)
+            old, new = worker["pools"]
+            assert old["name"] == new["name"] == "main"
+            assert old["key"] != new["key"]
+            assert (old["used"], new["used"]) == (1, 0)
+            assert (old["advice"]["average"], new["advice"]["average"]) == (1, 0)
+            (session,) = worker["sessions"]["shown"]
+            assert [each["pool_key"] for each in session["connections"]] == [old["key"]]
+    finally:
+        await lifecycle.shut_down()
 
 
 async def test_the_numbers_add_up(database: Database) -> None:
@@ -348,3 +389,7 @@ async def test_the_trace_of_a_recorded_span_is_shown(database: Database) -> None
             await run(connection, "SELECT 1")
             (session,) = _look(inspector)["sessions"]["shown"]
         assert session["trace_id"] is None
+        async with connection.ensure_engine().connect():
+            with tracer.start_as_current_span("GET /_db/state.json"):
+                (session,) = _look(inspector)["sessions"]["shown"]
+        assert session["trace_id"] is None, "the trace of the visitor is not that of the session"

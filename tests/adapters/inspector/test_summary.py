@@ -24,13 +24,13 @@ def test_an_exhausted_pool_names_the_route_that_holds_it_and_the_line_that_it_aw
 
 
 def test_the_route_with_the_most_idle_time_is_named_and_not_the_one_that_is_busy() -> None:
-    busy = {"pool": "main", "backend_pid": 1, "held": 60.0, "idle": 0.1}
+    busy = {"pool": "main", "pool_key": "main 1", "backend_pid": 1, "held": 60.0, "idle": 0.1}
     sessions = [session(1, "GET /report", connections=[busy]), session(2)]
     assert _line(sessions=sessions)["holder"].startswith("POST /orders holds 1 of them, 75 % idle")
 
 
-def test_connections_of_another_pool_do_not_count() -> None:
-    other = {"pool": "other", "backend_pid": 1, "held": 60.0, "idle": 60.0}
+def test_connections_of_another_pool_do_not_count_though_it_has_the_same_name() -> None:
+    other = {"pool": "main", "pool_key": "main 2", "backend_pid": 1, "held": 60.0, "idle": 60.0}
     both = [*session(1)["connections"], other]
     sessions = [session(1, connections=both), session(2)]
     assert _line(sessions=sessions)["holder"].startswith("POST /orders holds 2 of them, 75 % idle")
@@ -45,7 +45,7 @@ def test_a_list_of_holders_that_was_cut_says_at_least() -> None:
     [
         ({"used": 1, "waiting": 0, "waiters": []}, "calm", "pool main: 1 of 2 in use"),
         ({"used": 2, "waiting": 0, "waiters": []}, "full", "pool main: 2 of 2 in use"),
-        ({"max_overflow": -1, "waiting": 0, "waiters": []}, "calm", "pool main: 2 in use"),
+        ({"max_overflow": None, "waiting": 0, "waiters": []}, "calm", "pool main: 2 in use"),
         ({"size": None, "max_overflow": None, "waiting": 0, "waiters": []}, "calm", "pool main: 2 in use"),
         ({"waiting": 9, "waiters": []}, "waiting", "pool main: 2 of 2 in use, 9 waiting"),
     ],

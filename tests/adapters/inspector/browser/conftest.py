@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright, expect
 
 from context_async_sqlalchemy_inspector.summary import summarize
 from tests.adapters.inspector.shop import Shop, serving
 from tests.adapters.inspector.states import Json
 
+expect.set_options(timeout=30_000)
 _PROGRAMS = ("chromium", "google-chrome")
 
 

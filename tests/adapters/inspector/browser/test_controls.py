@@ -72,6 +72,31 @@ async def test_several_workers_are_one_view_and_one_can_be_chosen(shop: Shop, vi
     await expect(page.locator("#summary")).to_contain_text("All calm")
 
 
+async def test_pools_of_one_name_and_workers_of_one_process_id_are_told_apart(shop: Shop, visitor: Visitor) -> None:
+    old, new = pool(server="old:5432/shop"), pool(key="main 2", server="new:5432/shop", max_overflow=None)
+    one = worker([old, new], [session(1)], name="process 1", pid=1)
+    page = await visitor.open(shop.url, one, {**one, "started_at": 60.0})
+    pools = page.locator("#pools article")
+    await expect(pools).to_have_count(4)
+    await expect(pools.first).to_contain_text("old:5432/shop")
+    await expect(pools.nth(1)).to_contain_text("Size 2 + no limit.")
+    await expect(_rows(page)).to_have_count(2)
+    await expect(page.locator("#waiting > *")).to_have_count(4)
+    await page.get_by_label("Worker").select_option(index=2)
+    await expect(_rows(page)).to_have_count(1)
+
+
+async def test_a_reason_that_comes_late_is_shown_too(shop: Shop, visitor: Visitor) -> None:
+    finished = {"id": 5, "route": "GET /", "ended_at": 0.0, "duration": 1.0, "outcome": "failed", "reasons": ["failed"]}
+    finished |= {"trace_id": None, "transactions": 1, "statements": 1, "parts": []}
+    page = await visitor.open(shop.url, worker([pool()], [], finished={"kept": 1, "shown": [finished]}))
+    reasons = page.get_by_role("table", name="Finished").locator("tbody .tag[data-reason]")
+    await expect(reasons).to_have_text(["failed"])
+    again = {**finished, "reasons": ["failed", "retried"]}
+    await visitor.answer_with(worker([pool()], [], finished={"kept": 1, "shown": [again]}))
+    await expect(reasons).to_have_text(["failed", "retried"])
+
+
 async def test_a_worker_that_cannot_reach_the_others_says_so(shop: Shop, visitor: Visitor) -> None:
     page = await visitor.open(shop.url, worker([pool(waiting=0, waiters=[], used=0, holders=[])], []))
     await expect(page.locator("#summary li")).to_have_count(1)

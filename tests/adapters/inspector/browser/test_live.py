@@ -9,8 +9,6 @@ from tests.adapters.inspector.states import HOSTILE
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-expect.set_options(timeout=30_000)
-
 
 async def test_a_visitor_logs_in_and_sees_who_waits_and_which_route_holds_the_pool_at_which_line(
     shop: Shop, visitor: Visitor
