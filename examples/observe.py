@@ -32,7 +32,7 @@ OTLP_PORT = 4318
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _CONFIG = Path(__file__).parents[1] / "grafana" / "prometheus.yml"
 _STOP_SECONDS = 10.0
-_START_SECONDS = 10.0
+_START_SECONDS = 20.0
 _PAUSE_SECONDS = 0.05
 
 
@@ -105,6 +105,7 @@ def prometheus(folder: Path) -> Generator[None]:
         yield
     else:
         with started(command, PROMETHEUS_PORT):
+            _wait_until_ready(url)
             prefix = _prefix(url)
             # The address of the graphs has 900 characters, so a page of Prometheus leads there.
             pages.mkdir()
@@ -112,6 +113,17 @@ def prometheus(folder: Path) -> Generator[None]:
             (pages / "overview.html").write_text(f'<meta http-equiv="refresh" content="0; url={graphs}">\n')
             print(f"Prometheus: {url}{prefix}/alerts; the overview's first row: {url}/user/overview.html")
             yield
+
+
+def _wait_until_ready(url: str) -> None:
+    # Prometheus listens before it is ready, and answers all of its pages with 503 until then.
+    deadline = time.monotonic() + _START_SECONDS
+    while is_taken(PROMETHEUS_PORT) and time.monotonic() < deadline:
+        try:
+            with urlopen(f"{url}/-/ready"):  # noqa: S310 - it is the one that was started
+                return
+        except OSError:
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _prefix(url: str) -> str:

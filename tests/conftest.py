@@ -1,6 +1,7 @@
 """The database server of the test run, and a clean database for each test."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncGenerator, Generator
@@ -65,6 +66,12 @@ async def connection(database: Database) -> AsyncGenerator[DBConnect]:
     connection = connect_to(database.url)
     yield connection
     await connection.close()
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules of all tests out of the collections of garbage, of which there are thousands in a run."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -22,6 +22,9 @@ from tests.proof.soak.serving import FRAMEWORKS, Serve
 from tests.support.connections import connect_to, in_use
 from tests.support.database import FAILING_COMMIT, Database
 
+# These tests work for as long as they take, and wait for nothing.
+pytestmark = pytest.mark.timeout(300)
+
 SUITE = "soak"
 CLIENTS = 4
 CONNECTIONS = 2 * CLIENTS
