@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from ._connecting import PasswordSource, prepare_connects
-from ._context.checks import check_hook, check_text, require_awaitable
+from ._context.checks import check_hook, check_name, check_text, require_awaitable
 from ._context.context_session import context_session_maker
 from ._engine_creation import (
     EngineCreatorFunc,
@@ -62,8 +62,8 @@ class DBConnect:
     Raises:
         TypeError: a creator or the handler is not a function, a creator is async, or another argument has the wrong
             type.
-        ValueError: the host is an empty string, ``engine_creator`` takes no host but one is given, or a limit is not
-            valid.
+        ValueError: the host or the name is an empty string, ``engine_creator`` takes no host but one is given, or a
+            limit is not valid.
 
     """
 
@@ -82,7 +82,7 @@ class DBConnect:
         require_creator("session_maker_creator", session_maker_creator, "async_sessionmaker")
         check_hook("before_create_session_handler", before_create_session_handler, takes="a DBConnect")
         if name is not None:
-            check_text("the name of a DBConnect", name)
+            check_name("the name of a DBConnect", name)
         self._engine_creator, first_host = by_function(engine_creator, host)
         if first_host is not None:
             _required(first_host)
@@ -134,7 +134,8 @@ class DBConnect:
 
         Raises:
             sqlalchemy.exc.ArgumentError: the URL cannot be parsed.
-            ValueError: the driver of the URL is not an async driver or takes no ``password``, or a limit is not valid.
+            ValueError: the driver of the URL is not async or takes no ``password``, the name is empty, or a limit is
+                not valid.
             TypeError: an engine option is unknown, or ``password`` is neither a str nor callable.
             ImportError: the driver of the URL is not installed.
 
@@ -177,7 +178,7 @@ class DBConnect:
 
         Raises:
             TypeError: the engine is not an AsyncEngine.
-            ValueError: a limit is not valid.
+            ValueError: the name is empty, or a limit is not valid.
 
         """
         make_engine, own_host = by_engine(require_async(engine))

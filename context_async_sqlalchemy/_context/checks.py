@@ -72,6 +72,19 @@ def check_text(option: str, given: object) -> None:
         raise TypeError(f"{option} is a str: got {kind_of(given)}")
 
 
+def check_name(option: str, given: object) -> None:
+    """Check the value of an option that names something.
+
+    Raises:
+        TypeError: the value is not a string.
+        ValueError: the string is empty.
+
+    """
+    check_text(option, given)
+    if not given:
+        raise ValueError(f"{option} is not empty: leave it out for the address and the name of the database")
+
+
 def check_hook(option: str, hook: object, takes: str = "a session") -> None:
     """Check the value of an option that is an async function, or None.
 

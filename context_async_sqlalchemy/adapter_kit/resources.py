@@ -18,6 +18,8 @@ from .renderings import RENDERINGS
 
 _BUSY = ResourceAnswer(503, [("Retry-After", "1")], b"")
 _METRICS_PATH = "metrics_path"
+# Frameworks write a variable part as {name} or <name>. A client never sends what stands behind ? or #.
+_NO_PART_OF_A_PATH = frozenset("{}<>?# ")
 
 
 class _Default(str):
@@ -40,8 +42,9 @@ def resources_of(metrics_path: str | None, observers: Iterable[Observer], refuse
 
     Raises:
         TypeError: a path is not a string.
-        ValueError: a path does not begin with a slash, or two resources have the same path. Several observers can be
-            scraped, or none can although the ``metrics_path`` is not the default.
+        ValueError: a path does not begin with a slash, or has a character that no single path has. Two resources have
+            the same path. Several observers can be scraped, or none can although the ``metrics_path`` is not the
+            default.
 
     """
     every = list(observers)
@@ -126,3 +129,9 @@ def _require_path(option: str, path: object) -> None:
         raise TypeError(f"{option} is the path of a route, or None: got {kind_of(path)}")
     if not path.startswith("/"):
         raise ValueError(f"{option} is the path of a route and begins with a slash: got {path!r}")
+    wrong = next((each for each in path if each in _NO_PART_OF_A_PATH or not each.isprintable()), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{option} is one path, without a variable part, a query, a space or a control character: got {path!r}, "
+            f"which has {wrong!r}"
+        )

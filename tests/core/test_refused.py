@@ -3,6 +3,7 @@
 Options of ``setup_db`` that ``test_setup_db.py`` has, and arguments that ``test_mistakes.py`` has, are not repeated.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -113,6 +114,8 @@ AT_ONCE: dict[str, Refused] = {
     "async maker": (lambda: Connect(_engine, _async), TypeError, "session_maker_creator .* must not be async"),
     "host": (lambda: Connect(_with_host, host=5), TypeError, "the host is a str: got an int"),
     "name": (lambda: Connect.from_url(URL, name=5), TypeError, "the name of a DBConnect is a str: got an int"),
+    "empty name": (lambda: Connect.from_url(URL, name=""), ValueError, "the name of a DBConnect is not empty: "),
+    "empty name of an engine": (lambda: Connect.from_engine(_engine(), name=""), ValueError, "name of a DBConnect is"),
     "handler": (
         lambda: Connect.from_url(URL, before_create_session_handler=5),
         TypeError,
@@ -167,6 +170,28 @@ AT_ONCE: dict[str, Refused] = {
         lambda: _set_up(metrics_path=5),
         TypeError,
         "metrics_path is the path of a route, or None: got an int",
+    ),
+    **{
+        f"metrics_path {path!r}": (
+            partial(_set_up, metrics_path=path),
+            ValueError,
+            rf"metrics_path is one path, without a variable part.* which has {re.escape(repr(wrong))}",
+        )
+        for path, wrong in {
+            "/{x}": "{",
+            "/<x>": "<",
+            "/<x:path>": "<",
+            "/metrics?x": "?",
+            "/metrics#x": "#",
+            "/me trics": " ",
+            "/metrics\r\n": "\r",
+            "/metrics\u2028": "\u2028",
+        }.items()
+    },
+    "inspector_path": (
+        lambda: _set_up(inspector_path="/{x}"),
+        ValueError,
+        "inspector_path is one path, without a variable part",
     ),
     "observers": (
         lambda: _set_up(observers=Observer()),
