@@ -53,6 +53,11 @@ class Fault:
     is_slow: bool = False
     is_alone: bool = False
 
+    @property
+    def may_hit_commit(self) -> bool:
+        """Whether a COMMIT may fail by it: its own fault, or a connection that is lost before its next operation."""
+        return self.name.startswith("commit-") or self.name.endswith("-lost-idle")
+
 
 def _at(sort: str, number: int, spoil: Spoil) -> Plant:
     @asynccontextmanager

@@ -23,13 +23,13 @@ def judge(ending: Ending, fault: Fault | None, *, is_cancelled: bool) -> Iterabl
     """
     stage = ending.stage
     for unit in stage.units:
-        for violation in _judge(stage, unit, ending.rows.get(unit.name, 0)):
+        for violation in _judge(stage, unit, ending.rows.get(unit.name, 0), fault):
             yield f"{stage.short(unit)}: {violation}"
         if not is_cancelled:
             yield from _judge_uncancelled(stage, unit, fault)
 
 
-def _judge(stage: Stage, unit: Unit, found: int) -> Iterable[str]:
+def _judge(stage: Stage, unit: Unit, found: int, fault: Fault | None) -> Iterable[str]:
     if unit.cancellation is not None:
         if unit.told == "success":
             yield "was cancelled, and its caller never told of it"
@@ -37,11 +37,11 @@ def _judge(stage: Stage, unit: Unit, found: int) -> Iterable[str]:
             yield f"was cancelled, and told of {unit.error!r} instead"
     elif unit.is_watched and isinstance(unit.error, asyncio.CancelledError):
         yield "was told of a cancellation that never was"
-    if found not in _allowed(stage, unit):
+    if found not in _allowed(stage, unit, fault):
         yield f"{found} of {unit.rows} rows after it was told {unit.told} ({unit.error!r})"
 
 
-def _allowed(stage: Stage, unit: Unit) -> set[int]:
+def _allowed(stage: Stage, unit: Unit, fault: Fault | None) -> set[int]:
     """Return how many rows there may be."""
     whole = unit.rows if stage.visible else 0
     if unit.told == "success":
@@ -53,8 +53,8 @@ def _allowed(stage: Stage, unit: Unit) -> set[int]:
     if unit.cancellation is None or not isinstance(unit.error, asyncio.CancelledError):
         return _allowed_after_error(stage, unit, unit.error, whole)
     allowed, _ = allowed_after_cancellation(stage, unit)
-    # The fault may have been the COMMIT's.
-    return allowed | {0} if unit.name in stage.tap.begun else allowed
+    can_fail = unit.swallows or (fault is not None and fault.may_hit_commit)
+    return allowed | {0} if can_fail and unit.name in stage.tap.begun else allowed
 
 
 def _allowed_after_error(stage: Stage, unit: Unit, error: BaseException | None, whole: int) -> set[int]:

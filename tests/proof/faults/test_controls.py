@@ -1,6 +1,10 @@
 """The sweep finds each planted bug, and nothing where there is none."""
 
+from contextlib import suppress
+
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tests.proof.faults import SUITE
 from tests.proof.faults.faults import answered_by_rollback
@@ -9,15 +13,26 @@ from tests.proof.report import Suite
 from tests.proof.sweeping.rivals import (
     answers_before_commit,
     closes_on_errors_only,
+    leaves_commit_unprotected,
     loses_a_place,
     right,
     swallows_errors,
 )
+from tests.proof.sweeping.stage import Stage
 from tests.proof.sweeping.world import Play, Scenario
 from tests.support.database import Database
 
 # The bug of the rival that is right otherwise: SQLAlchemy alone bounds no COMMIT.
 _UNBOUNDED = ("silent-done", "silent-undone")
+
+
+async def _goes_on_unprotected(stage: Stage) -> None:
+    """Recover from a fault, so that it has left one COMMIT alone, and let a cancellation interrupt that COMMIT."""
+    assert stage.connection.engine is not None
+    with suppress(DBAPIError):
+        async with stage.connection.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    await leaves_commit_unprotected(stage)
 
 
 @pytest.mark.timeout(120)
@@ -35,6 +50,12 @@ async def test_nothing_is_found_where_nothing_is_wrong(database: Database) -> No
             answers_before_commit, (), "told success while 0 of 2 rows were there", id="answers_before_commit"
         ),
         pytest.param(closes_on_errors_only, (), "1 connection(s) are out of their pool", id="closes_on_errors_only"),
+        pytest.param(
+            _goes_on_unprotected,
+            (),
+            "0 of 2 rows after it was told failure (CancelledError())",
+            id="leaves_commit_unprotected",
+        ),
         pytest.param(loses_a_place, (), "1 connection(s) are out when the caller goes on", id="loses_a_place"),
         pytest.param(right, (), "which is not what commit-1-silent-done brings", id="bounds_no_commit"),
         pytest.param(swallows_errors, (), "0 of 2 rows after it was told success", id="swallows_errors"),
