@@ -16,6 +16,8 @@ from context_async_sqlalchemy._context.context_session import (
 )
 from context_async_sqlalchemy._redaction import without_statements
 
+from .parallel_use import PARALLEL_USE
+
 logger = logging.getLogger("context_async_sqlalchemy")
 
 Held = list[tuple[Connection, Transaction]]
@@ -137,6 +139,9 @@ async def _invalidate(context: Context, entry: Entry, held: Held, error: BaseExc
     try:
         await session.invalidate()
     except Exception as failure:
+        if isinstance(error, IllegalStateChangeError) and isinstance(failure, IllegalStateChangeError):
+            # Said above. The task that uses the session has yet to get a connection, which will be given back.
+            return
         logger.warning(
             "the session of %r did not close after its invalidation",
             database.name,
@@ -151,11 +156,7 @@ def _explanation(error: BaseException, context: Context) -> str:
             "look for a lost network path or an overloaded server"
         )
     if isinstance(error, IllegalStateChangeError | InterfaceError):
-        return (
-            "Another task is using the session at this moment, and a session serves one task at a time: tasks of one "
-            "asyncio.gather share it, or a task has outlived its request. Give each task a session of its own: "
-            "run_in_new_ctx(function, ...)"
-        )
+        return PARALLEL_USE
     return "The next transaction takes another connection"
 
 

@@ -1,5 +1,7 @@
 """Ends a context: commits or rolls back its sessions, and closes them, exactly once."""
 
+import sys
+
 from context_async_sqlalchemy._context.context import Context, Work
 from context_async_sqlalchemy._context.context_session import ContextSession, refuse_statements, sync_session_of
 from context_async_sqlalchemy._runtime.shield import run_to_end
@@ -7,6 +9,7 @@ from context_async_sqlalchemy.observer import ReleaseCause
 
 from .close import close_if_idle, close_sessions, rollback_sessions
 from .commit import commit_sessions
+from .parallel_use import explain_parallel_use
 
 
 async def finish_by_status(context: Context, status: int) -> None:
@@ -50,6 +53,9 @@ async def finish(context: Context, *, commit: bool | None) -> None:
         return
     context.is_open = False
     commits = bool(commit) and not context.rollback_only
+    if not commits and context.sessions:
+        # The caller is handling the error that ends the context, if there is one.
+        explain_parallel_use(sys.exception())
     try:
         if commits:
             if work := context.transactions():
