@@ -189,7 +189,7 @@ AT_ONCE: dict[str, Refused] = {
         }.items()
     },
     "inspector_path": (
-        lambda: _set_up(inspector_path="/{x}"),
+        lambda: _set_up(inspector_path="/d b"),
         ValueError,
         "inspector_path is one path, without a variable part",
     ),
