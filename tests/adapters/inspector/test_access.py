@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from context_async_sqlalchemy import setup_db
@@ -44,7 +45,8 @@ async def test_a_function_of_the_headers_decides(aiohttp_client: AiohttpClient) 
 
 async def test_visitors_of_two_applications_of_a_host_stay_logged_in(aiohttp_client: AiohttpClient) -> None:
     # A browser sends a cookie to all ports of a host.
-    jar, clients = aiohttp.CookieJar(unsafe=True), []
+    jar = aiohttp.CookieJar(unsafe=True)
+    clients: list[TestClient[web.Request, web.Application]] = []
     for token in ("first", "second"):
         app = web.Application()
         setup_db(app, [], observers=[Inspector(token=token)])
