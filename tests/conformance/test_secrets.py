@@ -21,8 +21,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from context_async_sqlalchemy import Retry, commit_db_session, db_session, retried, run_in_new_ctx
 from context_async_sqlalchemy.observer import Checkout, ContextRecord, FailedAttempt, Observer
+from context_async_sqlalchemy_inspector import Inspector
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 from context_async_sqlalchemy_prometheus import PrometheusObserver
+from tests.adapters.inspector.looking import TOKEN, visiting
 from tests.adapters.opentelemetry.traces import Traces
 from tests.conformance.driver import Driver, Exchange, Handler, Reply, Setup
 from tests.conformance.statements import run, write
@@ -204,11 +206,24 @@ async def _send_secrets(port: int, prefix: str, application: _Application) -> di
     return answers
 
 
+async def _seen_by_the_inspector(port: int) -> str:
+    async with visiting(port) as visitor:
+        await visitor.log_in()
+        return (await visitor.get("/state.json"))[2].decode()
+
+
 async def test_no_secret_of_a_request_is_told(
     driver: Driver, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     application, recorder, traces, registry = _Application(database), Recorder(), Traces(), CollectorRegistry()
-    observers = [_Careless(), recorder, PrometheusObserver(registry), OpenTelemetryObserver(traces.provider)]
+    observers = [
+        _Careless(),
+        recorder,
+        PrometheusObserver(registry),
+        OpenTelemetryObserver(traces.provider),
+        # Each session counts as slow, so that the state has all of them.
+        Inspector(token=TOKEN, slow=0.000_001),
+    ]
     options: dict[str, Any] = {
         "observers": observers,
         "leak_threshold": 0.05,
@@ -227,6 +242,7 @@ async def test_no_secret_of_a_request_is_told(
             await until(lambda: driver.live_contexts() == 0, "every context has ended")
             await application.use_outlived()
             metrics = generate_latest(registry).decode()
+            inspected = await _seen_by_the_inspector(port)
     assert {name: answers[name] for name in _FAILING} == dict.fromkeys(_FAILING, 500)
     assert isinstance(answers["stream"], str), "the stream was not cut"
 
@@ -243,12 +259,14 @@ async def test_no_secret_of_a_request_is_told(
         for record in kept
     )
     assert "42P01" in spans
+    for name in _FAILING:
+        assert driver.route(f"/{name}/{{id}}") in inspected
     assert "db_client_connection_timeouts_total" in metrics
     assert records
     reprs = repr(application.connection)
-    told = {"log": log, "metrics": metrics, "spans": spans, "records": records, "reprs": reprs}
+    told = {"log": log, "metrics": metrics, "spans": spans, "records": records, "reprs": reprs, "inspected": inspected}
     told["messages"] = "\n".join(application.told.messages)
     for place, content in told.items():
         assert SECRET not in content, f"{place}:\n{content}"
-    for place in ("metrics", "spans", "records", "messages"):
+    for place in ("metrics", "spans", "records", "messages", "inspected"):
         assert DRIVERS_OWN not in told[place], f"{place}:\n{told[place]}"
