@@ -1,5 +1,7 @@
 """Says what it is when several tasks use one session at the same time."""
 
+from typing import cast
+
 from sqlalchemy.exc import InvalidRequestError
 
 PARALLEL_USE = (
@@ -15,7 +17,7 @@ _CODE = "isce"
 def explain_parallel_use(error: BaseException | None) -> None:
     """Add a note to SQLAlchemy's errors about concurrent use, also to those within a group. Others stay as they are."""
     if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             explain_parallel_use(each)
     elif isinstance(error, InvalidRequestError) and error.code == _CODE and not _is_explained(error):
         error.add_note(PARALLEL_USE)
