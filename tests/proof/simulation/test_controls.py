@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 
 from context_async_sqlalchemy import DBConnect
 from context_async_sqlalchemy._pool_queue import HandOnPool
+from tests.proof.report import REPORT
 from tests.proof.simulation import rivals
 from tests.proof.simulation.choices import Choices
 from tests.proof.simulation.postgres import ModelServer
@@ -49,6 +50,7 @@ def _search(scenario: Scenario, rule: str) -> Outcome:
     for number in itertools.count():
         outcome = run(scenario, Choices(seed=f"control {number}"))
         if any(violation.rule == rule for violation in outcome.violations):
+            REPORT.suite("simulation").count("planted bugs found")
             return outcome
         assert number < _ENOUGH, f"{_ENOUGH} schedules have not shown: {rule}"
     raise AssertionError
