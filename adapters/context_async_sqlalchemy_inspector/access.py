@@ -3,9 +3,8 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Literal, Protocol
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 from context_async_sqlalchemy.adapter_kit import kind_of
 from context_async_sqlalchemy.observer import ResourceAnswer, ResourceRequest
@@ -31,6 +30,10 @@ HEADERS = (
 """The headers of every answer."""
 
 
+LOG_IN = "/log-in"
+"""What follows the path of the inspector where a visitor gets the cookie, which a browser then sends below that path."""
+
+
 class Gate(Protocol):
     """Decides about requests. Every answer of the inspector passes it."""
 
@@ -40,6 +43,10 @@ class Gate(Protocol):
 
     def log_in(self, request: ResourceRequest) -> ResourceAnswer | None:
         """Return the answer to a request for the page that logs in, and None if the request does not."""
+        ...
+
+    def give_cookie(self, request: ResourceRequest) -> ResourceAnswer:
+        """Return the answer to a request for :data:`LOG_IN`."""
         ...
 
     @property
@@ -69,7 +76,7 @@ def gate(
     """
     if access is None:
         if token is not None and not token:
-            raise ValueError("the token of the inspector is empty, so everybody would know it: pass a long random one")
+            raise ValueError("the token of the inspector is empty, so every visitor knows it: pass a long random one")
         return TokenGate(token or token_for_process(path, shared))
     if token is not None:
         raise ValueError("the inspector was given access= and token=: a function decides alone, so pass one of them")
@@ -103,21 +110,25 @@ class TokenGate:
         return "all" if is_same(_cookie(request.headers, self._name), self._cookie) else "none"
 
     def log_in(self, request: ResourceRequest) -> ResourceAnswer | None:
-        """Return a redirection to the page without the token, with the cookie; or a refusal; or None."""
+        """Return a redirection to :data:`LOG_IN`, or a refusal, or None."""
         given = parse_qs(request.query).get("token")
         if given is None:
             return None
         if not is_same(given[0], self._token):
             return refusal("The token is not, or no longer, that of this application. " + self.advice)
-        path = quote(request.path.rstrip("/") or "/")
         # A relative reference leads to no other host, and keeps a prefix that a proxy has taken off the path.
-        return answer(
-            303,
-            [
-                ("Location", f"./{quote(request.path.rpartition('/')[2])}"),
-                ("Set-Cookie", f"{self._name}={self._cookie}; HttpOnly; SameSite=Strict; Path={path}"),
-            ],
-        )
+        name = quote(request.path.rpartition("/")[2])
+        folder = f"./{name}" if name else "."
+        return answer(303, [("Location", f"{folder}{LOG_IN}?{urlencode({'token': self._token})}")])
+
+    def give_cookie(self, request: ResourceRequest) -> ResourceAnswer:
+        """Return a redirection to the page without the token, with the cookie; or a refusal."""
+        if not is_same(parse_qs(request.query).get("token", [""])[0], self._token):
+            return refusal(self.advice)
+        name = quote(request.path.removesuffix(LOG_IN).rpartition("/")[2])
+        # Without Path, because only the browser knows the prefix. It takes the path up to the last slash.
+        cookie = f"{self._name}={self._cookie}; HttpOnly; SameSite=Strict"
+        return answer(303, [("Location", f"../{name}"), ("Set-Cookie", cookie)])
 
 
 class FunctionGate:
@@ -154,8 +165,12 @@ class FunctionGate:
         """Return None, because the application's own log-in counts."""
         return
 
+    def give_cookie(self, request: ResourceRequest) -> ResourceAnswer:  # noqa: ARG002 - see TokenGate
+        """Return a refusal, because the application's own log-in counts."""
+        return refusal(self.advice)
+
     def _complain(self, what: str) -> Access:
-        # Once, because anybody can send requests that fail.
+        # Once, because a client without access can send requests that fail.
         if not self._has_failed:
             self._has_failed = True
             logger.error("access= of the inspector %s: the request is answered by 403; this is said once", what)
@@ -189,8 +204,9 @@ def answer(status: int, headers: list[tuple[str, str]], body: bytes = b"") -> Re
 
 
 def _cookie(headers: Mapping[str, str], name: str) -> str:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value
+    # Not by SimpleCookie, which drops all cookies if it cannot read one of another part of the site.
+    for cookie in headers.get("cookie", "").split(";"):
+        present, _, value = cookie.partition("=")
+        if present.strip() == name:
+            return value.strip()
+    return ""

@@ -21,7 +21,7 @@ from context_async_sqlalchemy.observer import (
     ResourceRequest,
 )
 
-from .access import Access, answer, gate, is_foreign, is_navigation, refusal
+from .access import LOG_IN, Access, answer, gate, is_foreign, is_navigation, refusal
 from .blockers import Blockers
 from .collector import Collector
 from .files import File, files_of_page, index
@@ -107,6 +107,7 @@ class Inspector(Observer):
         """Return the page, its files and the state."""
         yield self._resource("", self._page)
         yield self._resource("/", self._page)
+        yield self._resource(LOG_IN, self._log_in)
         yield self._resource("/state.json", self._guarded(self._state))
         for name, file in files_of_page().items():
             yield self._resource(f"/{name}", self._guarded(_sender_of(file)))
@@ -115,9 +116,8 @@ class Inspector(Observer):
         return Resource(self._path + below, answers, _CONTENT, "inspector_path")
 
     async def _page(self, request: ResourceRequest) -> ResourceAnswer:
-        headers = request.headers
-        if is_foreign(headers) and not is_navigation(headers):
-            return refusal("Another site may not ask for this.")
+        if not _may_open(request):
+            return _foreign()
         logged_in = self._gate.log_in(request)
         if logged_in is not None:
             return logged_in
@@ -125,12 +125,15 @@ class Inspector(Observer):
             return refusal(self._gate.advice)
         return _send(index(request.path))
 
+    async def _log_in(self, request: ResourceRequest) -> ResourceAnswer:
+        return self._gate.give_cookie(request) if _may_open(request) else _foreign()
+
     def _guarded(
         self, answers: Callable[[Access], Awaitable[ResourceAnswer]]
     ) -> Callable[[ResourceRequest], Awaitable[ResourceAnswer]]:
         async def guarded(request: ResourceRequest) -> ResourceAnswer:
             if is_foreign(request.headers):
-                return refusal("Another site may not ask for this.")
+                return _foreign()
             access = self._gate.access_of(request)
             return refusal(self._gate.advice) if access == "none" else await answers(access)
 
@@ -203,6 +206,14 @@ def _require(option: str, given: object, kinds: Any, expected: str) -> None:
     # A bool is no number here, though it is an int.
     if not isinstance(given, kinds) or (isinstance(given, bool) and kinds is not bool):
         raise TypeError(f"{option} of the inspector is {expected}: got {kind_of(given)}")
+
+
+def _may_open(request: ResourceRequest) -> bool:
+    return not is_foreign(request.headers) or is_navigation(request.headers)
+
+
+def _foreign() -> ResourceAnswer:
+    return refusal("Another site may not ask for this.")
 
 
 def _sender_of(file: File) -> Callable[[Access], Awaitable[ResourceAnswer]]:

@@ -28,9 +28,7 @@ def token_for_process(path: str, shared: Callable[[], tuple[str, bool] | None] =
     os.environ[TOKEN_VARIABLE] = token
     if is_new:
         # A warning, because Python prints nothing below it where no logging is configured.
-        logger.warning(
-            "the inspector is at %s?token=%s: whoever has this token sees the routes and sessions", path, token
-        )
+        logger.warning("the inspector is at %s?token=%s: this token shows the routes and sessions", path, token)
     return token
 
 

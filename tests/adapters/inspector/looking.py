@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 
@@ -31,10 +32,15 @@ class Visitor:
         async with self.client.get(self.path + below, allow_redirects=False, **options) as answer:
             return answer.status, answer.headers, await answer.read()
 
-    async def log_in(self) -> None:
-        """Get the cookie."""
-        status, _, body = await self.get(f"?token={TOKEN}")
-        assert status == 303, body
+    async def log_in(self) -> tuple[str, str]:
+        """Get the cookie. Return it as it was set, and the path to which the browser is led."""
+        path, cookie = f"{self.path}?token={TOKEN}", ""
+        while "?" in path:
+            async with self.client.get(path, allow_redirects=False) as answer:
+                assert answer.status == 303, await answer.read()
+                path = urljoin(path, answer.headers["Location"])
+                cookie = answer.headers.get("Set-Cookie", "")
+        return cookie, path
 
     async def state(self) -> Any:
         """Return the state of the only worker."""

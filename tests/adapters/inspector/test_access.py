@@ -16,7 +16,7 @@ from context_async_sqlalchemy import setup_db
 from context_async_sqlalchemy.observer import ResourceRequest
 from context_async_sqlalchemy_inspector import Inspector
 from context_async_sqlalchemy_inspector.access import TokenGate, is_foreign
-from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE
+from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE, cookie_of
 from tests.adapters.inspector.looking import TOKEN
 
 SECRET = "marked-secret"  # noqa: S105 - looked for in messages
@@ -30,7 +30,7 @@ async def test_a_function_of_the_headers_decides(aiohttp_client: AiohttpClient) 
     setup_db(app, [], observers=[Inspector(access=access)])
     client = await aiohttp_client(app)
     navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-    for path in ("/_db", "/_db/state.json", "/_db?token=x"):
+    for path in ("/_db", "/_db/state.json", "/_db?token=x", "/_db/log-in?token=x"):
         for headers in ({}, {"X-Role": "none"}):
             response = await client.get(path, headers=headers)
             assert (response.status, "access=" in await response.text()) == (403, True)
@@ -130,20 +130,51 @@ def test_the_token_is_in_no_repr() -> None:
 
 @pytest.mark.parametrize(
     "cookie",
-    ["", "x", "context_async_sqlalchemy_inspector", "context_async_sqlalchemy_inspector=ü", "\x00=;", "a=b, c=d"],
+    ["", "x", f"{cookie_of(TOKEN)[0]}", f"{cookie_of(TOKEN)[0]}=ü", "\x00=;", "a=b, c=d"],
 )
 def test_a_strange_cookie_lets_nobody_in(cookie: str) -> None:
     assert TokenGate(TOKEN).access_of(ResourceRequest("/_db", "", {"cookie": cookie})) == "none"
 
 
-def test_a_redirection_leads_to_no_other_host_and_sets_no_other_cookie() -> None:
-    for path in ("//evil.example/_db", "/a\r\nX: y/_db", "/_db;Domain=evil.example/"):
-        answer = TokenGate(TOKEN).log_in(ResourceRequest(path, f"token={TOKEN}", {}))
-        assert answer is not None
-        headers = dict(answer.headers)
-        assert headers["Location"] in ("./_db", "./")
-        assert not set("\r\n") & set(headers["Set-Cookie"])
-        assert headers["Set-Cookie"].count(";") == 3
+@pytest.mark.parametrize("other", ["flag", 'theme={"a": 1}', "a[b]=1", "name=é", "at=Thu Nov 26", 'open="un', "=", ""])
+def test_a_cookie_of_another_part_of_the_site_does_not_log_out(other: str) -> None:
+    own = "=".join(cookie_of(TOKEN))
+    for cookie in (f"{own}; {other}", f"{other}; {own}", f"{other};{own}"):
+        assert TokenGate(TOKEN).access_of(ResourceRequest("/_db", "", {"cookie": cookie})) == "all"
+
+
+@pytest.mark.parametrize("path", ["//evil.example/_db", "/a\r\nX: y/_db", "/_db;Domain=evil.example/"])
+def test_a_redirection_leads_to_no_other_host_and_sets_no_other_cookie(path: str) -> None:
+    first = TokenGate(TOKEN).log_in(ResourceRequest(path, f"token={TOKEN}", {}))
+    assert first is not None
+    assert dict(first.headers)["Location"] in (f"./_db/log-in?token={TOKEN}", f"./log-in?token={TOKEN}")
+    path = f"{path.rstrip('/')}/log-in"
+    second = dict(TokenGate(TOKEN).give_cookie(ResourceRequest(path, f"token={TOKEN}", {})).headers)
+    assert second["Location"] in ("../_db", "../_db%3BDomain%3Devil.example")
+    assert second["Set-Cookie"].partition(";")[2] == " HttpOnly; SameSite=Strict"
+
+
+async def test_it_opens_behind_a_proxy_that_takes_a_prefix_off(aiohttp_client: AiohttpClient) -> None:
+    app = web.Application()
+    setup_db(app, [], observers=[Inspector(token=TOKEN)])
+    application = await aiohttp_client(app)
+
+    async def forward(request: web.Request) -> web.Response:
+        headers = {"Cookie": request.headers.get("Cookie", "")}
+        path = request.raw_path.removeprefix("/svc")
+        async with application.session.get(application.make_url(path), headers=headers, allow_redirects=False) as got:
+            passed = {name: got.headers[name] for name in ("Location", "Set-Cookie") if name in got.headers}
+            return web.Response(status=got.status, headers=passed, body=await got.read())
+
+    proxy = web.Application()
+    proxy.router.add_get("/{path:.*}", forward)
+    browser = await aiohttp_client(proxy)
+    page = await browser.get("/svc/_db", params={"token": TOKEN})
+    assert (page.status, str(page.url.relative())) == (200, "/svc/_db")
+    for path in ("/svc/_db", "/svc/_db/", "/svc/_db/state.json"):
+        assert (await browser.get(path)).status == 200
+    # The cookie belongs to the inspector alone.
+    assert [cookie["path"] for cookie in browser.session.cookie_jar] == ["/svc/_db"]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ async def _states(port: int, log: Path) -> list[Any]:
     await asyncio.sleep(0.05)
     async with visiting(port) as visitor:
         try:
-            await visitor.get(f"?token={_token_in(log)}")
+            await visitor.get(f"/log-in?token={_token_in(log)}")
             _, _, body = await visitor.get("/state.json")
         except aiohttp.ClientConnectionError:
             return []
