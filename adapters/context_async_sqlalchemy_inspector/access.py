@@ -31,7 +31,7 @@ HEADERS = (
 
 
 LOG_IN = "/log-in"
-"""What follows the path of the inspector where a visitor gets the cookie, which a browser then sends below that path."""
+"""What follows the path of the inspector where a visitor gets the cookie. A browser sends it to that path and below."""
 
 
 class Gate(Protocol):

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 _TOKEN = "token"  # noqa: S105 - the name of a file
+_LONGEST_TOKEN = 100
 _OTHERS = 0o077
 _SERVERS_THAT_FORK = frozenset({"gunicorn"})
 
@@ -22,15 +23,15 @@ class NotPrivateError(Exception):
 def parent_server() -> str | None:
     """Return what identifies the server process that has started this worker; None if this is no worker of a server.
 
-    The parent's start time is a part of it, because the system uses process ids again.
+    See :func:`identity`.
     """
     # uvicorn, Sanic and hypercorn start their workers by multiprocessing.
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
-        return _identity(parent.pid)
+        return identity(parent.pid)
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.stem
-    return _identity(os.getppid()) if name in _SERVERS_THAT_FORK else None
+    return identity(os.getppid()) if name in _SERVERS_THAT_FORK else None
 
 
 def meeting_place(server: str, name: str) -> Path:
@@ -75,25 +76,57 @@ def private(directory: Path) -> Path:
     return directory
 
 
-def shared_token(directory: Path) -> tuple[str, bool]:
-    """Return the token of a directory's processes, and whether this call has made it."""
-    path = directory / _TOKEN
-    made = secrets.token_urlsafe(32)
-    draft = directory / f".{secrets.token_hex(4)}"
-    # A link appears with its whole content, and only one process can make it.
-    draft.touch(mode=0o600, exist_ok=False)
+def shared_token(directory: Path, *, outlives_service: bool = False) -> tuple[str, bool]:
+    """Return the token of a directory's processes, and whether this call has made it.
+
+    Args:
+        directory: the directory.
+        outlives_service: whether the next start of the service finds the directory again. A process that finds no other
+            one alive then makes a new token.
+
+    Raises:
+        OSError: the file of the token cannot be read or written.
+
+    """
+    import fcntl  # noqa: PLC0415 - Windows does not have it
+
+    guard = os.open(directory, os.O_RDONLY)
     try:
-        draft.write_text(made)
-        os.link(draft, path)
-    except FileExistsError:
-        return path.read_text(), False
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        # It stays open until the process ends, so that the lock below tells other processes that this one lives.
+        file = os.open(directory / _TOKEN, os.O_RDWR | os.O_CREAT, 0o600)
+        token = os.pread(file, _LONGEST_TOKEN, 0).decode()
+        is_new = not token or (outlives_service and not _is_locked(file))
+        if is_new:
+            token = secrets.token_urlsafe(32)
+            os.pwrite(file, token.encode(), 0)
+        fcntl.flock(file, fcntl.LOCK_SH)
     finally:
-        draft.unlink()
-    return made, True
+        os.close(guard)
+    return token, is_new
 
 
-def _identity(pid: int) -> str:
-    return f"{pid}-{start_of(pid)}"
+def _is_locked(file: int) -> bool:
+    import fcntl  # noqa: PLC0415 - Windows does not have it
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def identity(pid: int) -> str:
+    """Return what no other process has, also after the system has used its id again, or in another container."""
+    return f"{pid}-{start_of(pid)}-{_namespace()}"
+
+
+def _namespace() -> int:
+    """Return which process ids this process sees, or 0 where the system does not tell it."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
 
 
 def start_of(pid: int) -> str:
@@ -105,8 +138,9 @@ def start_of(pid: int) -> str:
 
 
 def _has_ended(name: str) -> bool:
-    pid, _, rest = name.partition("-")
-    if not pid.isdigit():
+    pid, start, namespace, *_ = *name.split("-"), "", ""
+    # A container with a namespace of its own may share the directory, and its processes cannot be seen from here.
+    if not pid.isdecimal() or namespace != str(_namespace()):
         return False
     try:
         os.kill(int(pid), 0)
@@ -114,4 +148,4 @@ def _has_ended(name: str) -> bool:
         return True
     except OSError:
         return False
-    return rest.partition("-")[0] != start_of(int(pid))
+    return start != start_of(int(pid))

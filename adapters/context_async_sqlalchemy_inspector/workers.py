@@ -13,13 +13,15 @@ from typing import Any, cast
 from zlib import crc32
 
 from .service import NotPrivateError, meeting_place, parent_server, private, shared_token
-from .state import Json
+from .state import VERSION, Json
+from .tokens import TOKEN_VARIABLE
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
 PATIENCE = 0.2
 """Seconds for which the other workers are waited for."""
 
+_OWN_TOKENS = f" Each worker has made a token of its own: set {TOKEN_VARIABLE}, or pass token=."
 _LONGEST_PATH = 100
 _MOST_WORKERS = 64
 _HAS_SOCKETS = hasattr(socket, "AF_UNIX") and hasattr(os, "geteuid")
@@ -44,23 +46,34 @@ class Workers:
         self._server: asyncio.Task[asyncio.Server] | None = None
         # Why the page shows one worker of several; None if it shows all, or if there is only one.
         self.note: str | None = None
+        self._remedy = ""
 
     def token(self) -> tuple[str, bool] | None:
         """Return the token of all workers, and whether this call has made it; None if this process is alone."""
-        meeting = self._meeting_place()
-        if meeting is None:
-            return None
         try:
-            return shared_token(meeting)
-        except OSError as error:
+            meeting = self._meeting_place()
+            if meeting is None:
+                return None
+            return shared_token(meeting, outlives_service=self._directory is not None)
+        except (NotPrivateError, OSError) as error:
+            self._remedy = _OWN_TOKENS
             self._stay_alone(str(error))
             return None
 
     def start(self) -> None:
-        """Answer the other workers from now on. The running event loop answers."""
-        if self._server is not None:
+        """Answer the other workers from now on. The running event loop answers.
+
+        A second call does nothing, unless the socket is gone, because a program that cleans up has removed it.
+        """
+        if self._socket is not None:
+            if self._socket.exists():
+                return
+            self.stop()
+        try:
+            meeting = self._meeting_place()
+        except (NotPrivateError, OSError) as error:
+            self._stay_alone(str(error))
             return
-        meeting = self._meeting_place()
         if meeting is None:
             return
         path = meeting / f"{os.getpid()}-{secrets.token_hex(2)}.sock"
@@ -78,6 +91,7 @@ class Workers:
         listener.settimeout(0)
         self._socket, self._listener = path, listener
         self._server = asyncio.get_running_loop().create_task(asyncio.start_unix_server(self._serve, sock=listener))
+        self._server.add_done_callback(self._started)
 
     def stop(self) -> None:
         """Answer no longer."""
@@ -85,7 +99,7 @@ class Workers:
             self._socket.unlink(missing_ok=True)
             self._socket = None
         server, self._server = self._server, None
-        if server is not None and not server.cancel():
+        if server is not None and not server.cancel() and _error_of(server) is None:
             server.result().close()
         if self._listener is not None:
             self._listener.close()
@@ -98,13 +112,15 @@ class Workers:
         """
         if self._socket is None:
             return []
-        sockets = [path for path in self._socket.parent.glob("*.sock") if path != self._socket]
+        sockets = [
+            path for path in self._socket.parent.glob("*.sock") if path != self._socket and _pid_of(path).isdecimal()
+        ]
         answers = await asyncio.gather(*(_ask(path) for path in sorted(sockets)[:_MOST_WORKERS]))
         return sorted((answer for answer in answers if answer is not None), key=lambda answer: int(answer["pid"]))
 
     async def _serve(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            writer.write(json.dumps(self._answer()).encode())
+            writer.write(json.dumps({"version": VERSION, "worker": self._answer()}).encode())
             # One that asks and does not read is not waited for.
             async with asyncio.timeout(PATIENCE):
                 await writer.drain()
@@ -118,24 +134,32 @@ class Workers:
         if self._directory is None and server is None:
             return None
         if not _HAS_SOCKETS:
-            self.note = (
-                "This is one of several worker processes. The others are not shown, because this platform has no Unix "
-                "sockets."
-            )
-            return None
-        try:
-            if self._directory is not None:
-                return private(self._directory)
-            assert server is not None  # noqa: S101 - checked above
-            return meeting_place(server, f"{crc32(self._path.encode()):08x}")
-        except (NotPrivateError, OSError) as error:
-            self._stay_alone(str(error))
-            return None
+            raise OSError("this platform has no Unix sockets")
+        if self._directory is not None:
+            return private(self._directory)
+        assert server is not None  # noqa: S101 - checked above
+        return meeting_place(server, f"{crc32(self._path.encode()):08x}")
+
+    def _started(self, server: asyncio.Task[asyncio.Server]) -> None:
+        if server.cancelled():
+            return
+        error = server.exception()
+        if error is None:
+            self.note = None
+        else:
+            self._stay_alone(f"its socket cannot be served ({error})")
 
     def _stay_alone(self, reason: str) -> None:
         if self.note is None:
-            logger.warning("the inspector shows one worker, and not the others of its server: %s", reason)
-        self.note = f"This is one of several worker processes. The others are not shown: {reason}."
+            logger.warning(
+                "the inspector shows one worker, and not the others of its server: %s.%s", reason, self._remedy
+            )
+        self.note = f"This is one of several worker processes. The others are not shown: {reason}.{self._remedy}"
+
+
+def _error_of(server: asyncio.Task[asyncio.Server]) -> BaseException | None:
+    """Return why a task has given no server."""
+    return asyncio.CancelledError() if server.cancelled() else server.exception()
 
 
 async def _ask(path: Path) -> Json | None:
@@ -157,7 +181,9 @@ async def _ask(path: Path) -> Json | None:
             else f"its answer cannot be read ({type(error).__name__})"
         )
         return _silent(path, reason)
-    return cast("Json", answered) if isinstance(answered, dict) else None
+    if not isinstance(answered, dict) or cast("Json", answered).get("version") != VERSION:
+        return _silent(path, "it runs another version of the inspector: start all workers again")
+    return cast("Json", answered["worker"])
 
 
 def _forget(path: Path) -> None:
@@ -165,9 +191,13 @@ def _forget(path: Path) -> None:
         path.unlink()
 
 
+def _pid_of(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
 def _silent(path: Path, reason: str) -> Json:
     """Return the state of a worker that has not told its own."""
-    pid = int(path.name.partition("-")[0])
+    pid = int(_pid_of(path))
     return {
         "pid": pid,
         "name": f"process {pid}",

@@ -18,6 +18,7 @@ import pytest
 
 from context_async_sqlalchemy_inspector import service, workers
 from context_async_sqlalchemy_inspector.service import NotPrivateError, private, shared_token
+from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE
 from context_async_sqlalchemy_inspector.workers import Workers
 from tests.adapters.inspector.looking import visiting
 from tests.adapters.inspector.served import URL
@@ -186,6 +187,40 @@ async def test_an_answer_that_is_cut_is_shown_as_such(meeting: Path) -> None:
     assert (cut["pid"], cut["error"]) == (9, "its answer cannot be read (JSONDecodeError)")
 
 
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"version": 0, "worker": {}}', b'{"pid": 9}'])
+async def test_a_worker_of_another_version_is_shown_as_such(answer: bytes, meeting: Path) -> None:
+    async def other(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    (meeting / "no-worker.sock").touch()
+    async with await asyncio.start_unix_server(other, meeting / "9-other.sock"), _worker(1, meeting) as one:
+        (shown,) = await one.others()
+    assert (shown["pid"], shown["error"]) == (9, "it runs another version of the inspector: start all workers again")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_socket_that_was_removed_is_made_again(meeting: Path) -> None:
+    async with _worker(1, meeting) as one, _worker(2, meeting) as two:
+        for name in _sockets_in(meeting):
+            (meeting / name).unlink()
+        one.start()
+        two.start()
+        assert await _pids_beside(one) == [2]
+        assert await _pids_beside(two) == [1]
+
+
+async def test_a_socket_that_cannot_be_served_is_said(meeting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_server(*_arguments: Any, **_options: Any) -> asyncio.Server:
+        raise OSError("no more files")
+
+    monkeypatch.setattr(asyncio, "start_unix_server", no_server)
+    async with _worker(1, meeting) as one:
+        await until_async(lambda: _is_noted(one, "its socket cannot be served (no more files)"), "the note says it")
+    assert _sockets_in(meeting) == []
+
+
 async def test_a_process_that_no_server_has_started_is_alone() -> None:
     worker = Workers(dict, "/_db")
     worker.start()
@@ -209,8 +244,43 @@ async def test_a_directory_that_is_open_to_others_is_not_used(
     assert worker.token() is None
     assert await worker.others() == []
     assert worker.note is not None
-    assert "with mode 0700, and no link: it belongs to user" in worker.note
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    for said in (worker.note, record.message):
+        assert "with mode 0700, and no link: it belongs to user" in said
+
+
+@pytest.mark.usefixtures("patient")
+async def test_workers_that_cannot_share_a_token_say_how_to(
+    open_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Workers(dict, "/_db", open_directory)
+    assert worker.token() is None
+    worker.start()
+    assert worker.note is not None
+    (record,) = caplog.records
+    for said in (worker.note, record.message):
+        assert f"Each worker has made a token of its own: set {TOKEN_VARIABLE}, or pass token=." in said
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_note_is_gone_when_the_worker_can_be_asked(meeting: Path) -> None:
+    _set_mode(meeting, 0o750)
+    async with _worker(1, meeting) as one:
+        assert await _is_noted(one, "with mode 0700")
+        _set_mode(meeting, 0o700)
+        one.start()
+        await until_async(lambda: _is_noted(one, None), "the note is gone")
+        async with _worker(2, meeting) as two:
+            assert await _pids_beside(two) == [1]
+
+
+def _set_mode(directory: Path, mode: int) -> None:
+    directory.chmod(mode)
+
+
+async def _is_noted(worker: Workers, words: str | None) -> bool:
+    await asyncio.sleep(0)
+    return worker.note is None if words is None else words in (worker.note or "")
 
 
 def test_a_link_to_a_private_directory_is_not_private(tmp_path: Path) -> None:
@@ -244,16 +314,53 @@ def test_the_token_is_the_same_for_all_and_only_the_user_can_read_it(tmp_path: P
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_start_after_all_processes_have_ended_makes_a_new_token_and_logs_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from context_async_sqlalchemy_inspector import Inspector; "
+        "Inspector(workers_directory=sys.argv[1]); print('made', flush=True); sys.stdin.read()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+
+    @contextmanager
+    def started() -> Generator[subprocess.Popen[str]]:
+        process = subprocess.Popen(  # noqa: S603 - a program of this test
+            [sys.executable, "-c", program, str(tmp_path / "m")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        with process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "made\n"
+            yield process
+
+    def logged(process: subprocess.Popen[str]) -> str:
+        return process.communicate(timeout=50)[1].partition("?token=")[2].partition(":")[0]
+
+    with started() as one, started() as two:
+        first = (logged(one), logged(two))
+    assert first[0]
+    assert not first[1]
+    with started() as later:
+        assert logged(later) not in ("", first[0])
+
+
 def test_the_directories_of_servers_that_have_ended_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     own_start = service.start_of(os.getpid())
-    of_ended = service.meeting_place(f"{int(ended.stdout)}-1", "page")
-    of_earlier = service.meeting_place(f"{os.getpid()}-1", "page")
-    present = service.meeting_place(f"{os.getpid()}-{own_start}", "page")
+    own = service.identity(os.getpid())
+    namespace = own.rpartition("-")[2]
+    of_ended = service.meeting_place(f"{int(ended.stdout)}-1-{namespace}", "page")
+    of_container = service.meeting_place(f"{int(ended.stdout)}-1-1", "page")
+    of_earlier = service.meeting_place(f"{os.getpid()}-1-{namespace}", "page")
+    present = service.meeting_place(own, "page")
     assert not of_ended.exists()
+    assert of_container.exists()
     assert of_earlier.exists() is (own_start == "0")
     assert present.is_dir()
 
