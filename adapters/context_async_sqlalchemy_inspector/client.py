@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from http.cookiejar import CookieJar
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.error import HTTPError, URLError
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 Json = dict[str, Any]
 
@@ -34,9 +34,12 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InspectorError(f"{url} is no URL of HTTP, for example http://127.0.0.1:8080/_db")
+        parts = _parts_of(url)
+        if parts is None:
+            raise InspectorError(
+                f"{url.partition('?')[0]} is no URL of HTTP, for example http://127.0.0.1:8080/_db. Letters beyond "
+                "ASCII are encoded in a URL: copy it from the browser"
+            )
         # The token is in no message, and in the URL of the log-in only.
         self._token = dict(parse_qsl(parts.query)).get("token") or token
         self.page = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/", "", ""))
@@ -61,7 +64,7 @@ class Client:
         return state
 
     def _logged_in(self) -> OpenerDirector:
-        opener = build_opener(HTTPCookieProcessor(CookieJar()))
+        opener = build_opener(HTTPCookieProcessor(CookieJar()), _WithinHost())
         if self._token is not None:
             self._get(opener, f"{self.page}?{urlencode({'token': self._token})}")
         return opener
@@ -73,6 +76,8 @@ class Client:
                 return bytes(response.read())
         except HTTPError as error:
             raise InspectorError(self._refusal(error.code)) from error
+        except UnicodeError as error:
+            raise InspectorError(f"a header for {self.page} cannot be sent: use letters of ASCII") from error
         except (URLError, HTTPException, OSError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             raise InspectorError(
@@ -99,3 +104,34 @@ class Client:
         if status == _NOT_FOUND:
             return f"{self.page} does not exist: pass the path that the application gave to the inspector"
         return f"{self.page} answers with status {status}"
+
+
+class _WithinHost(HTTPRedirectHandler):
+    """Follows no redirection to another host or scheme, which would get the headers too."""
+
+    def redirect_request(  # noqa: PLR0917 - the signature of the standard library
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        """Return the next request.
+
+        Raises:
+            InspectorError: it is for another host.
+
+        """
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if (old.scheme, old.netloc) != (new.scheme, new.netloc):
+            raise InspectorError(
+                f"{old.scheme}://{old.netloc} leads to {new.scheme}://{new.netloc}, which would get your headers: pass "
+                "the URL there if it is the application"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _parts_of(url: str) -> SplitResult | None:
+    """Return the parts of a URL of HTTP; None if it is another, or is not encoded."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    is_encoded = f"{parts.netloc}{parts.path}".isascii()
+    return parts if parts.scheme in ("http", "https") and parts.netloc and is_encoded else None

@@ -9,6 +9,8 @@ import sys
 from collections.abc import AsyncGenerator
 
 import pytest
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpServer
 
 from context_async_sqlalchemy_inspector import __main__ as terminal
 from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE
@@ -84,11 +86,38 @@ async def test_a_refusal_and_an_address_without_an_inspector_say_what_to_do(
         (f"{shop.origin}/elsewhere", "does not exist: pass the path that the application gave to the inspector"),
         (f"http://127.0.0.1:{closed}/_db", "does not answer: "),
         ("file:///etc/passwd", "is no URL of HTTP"),
+        ("http://[::1/_db?token=secret-of-yesterday", "http://[::1/_db is no URL of HTTP"),
+        (f"{shop.origin}/ü", "Letters beyond ASCII are encoded in a URL"),
+        ("http://127.0.0.1:x/_db", "does not answer: "),
     ):
         assert await _status(monkeypatch, url, "--once") == 1
         shown = capsys.readouterr()
         assert (shown.out, message in shown.err) == ("", True), shown.err
         assert "secret-of-yesterday" not in shown.err
+
+
+async def test_headers_do_not_go_to_another_host(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], aiohttp_server: AiohttpServer
+) -> None:
+    reached: list[str] = []
+
+    async def other(request: web.Request) -> web.Response:
+        reached.append(request.path)
+        return web.json_response({"version": 1})
+
+    async def leading(_request: web.Request) -> web.Response:
+        raise web.HTTPFound(f"http://localhost:{target.port}/_db")
+
+    elsewhere, app = web.Application(), web.Application()
+    elsewhere.router.add_get("/{path:.*}", other)
+    app.router.add_get("/{path:.*}", leading)
+    target = await aiohttp_server(elsewhere)
+    url = str((await aiohttp_server(app)).make_url("/_db"))
+    assert await _status(monkeypatch, url, "--json", "--header", "Authorization: Bearer x") == 1
+    assert f"leads to http://localhost:{target.port}, which would get your headers" in capsys.readouterr().err
+    assert reached == []
+    assert await _status(monkeypatch, url, "--json", "--header", "X-Name: ☃") == 1
+    assert "cannot be sent: use letters of ASCII" in capsys.readouterr().err
 
 
 async def test_a_name_with_control_characters_is_shown_escaped(
