@@ -106,15 +106,15 @@ async def test_headers_do_not_go_to_another_host(
         return web.json_response({"version": 1})
 
     async def leading(_request: web.Request) -> web.Response:
-        raise web.HTTPFound(f"http://localhost:{target.port}/_db")
+        raise web.HTTPFound(there)
 
     elsewhere, app = web.Application(), web.Application()
     elsewhere.router.add_get("/{path:.*}", other)
     app.router.add_get("/{path:.*}", leading)
-    target = await aiohttp_server(elsewhere)
+    there = (await aiohttp_server(elsewhere)).make_url("/_db").with_host("localhost")
     url = str((await aiohttp_server(app)).make_url("/_db"))
     assert await _status(monkeypatch, url, "--json", "--header", "Authorization: Bearer x") == 1
-    assert f"leads to http://localhost:{target.port}, which would get your headers" in capsys.readouterr().err
+    assert f"leads to {there.origin()}, which would get your headers" in capsys.readouterr().err
     assert reached == []
     assert await _status(monkeypatch, url, "--json", "--header", "X-Name: ☃") == 1
     assert "cannot be sent: use letters of ASCII" in capsys.readouterr().err
