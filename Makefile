@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12
+OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12 falcon==4.0.0 litestar==2.15.0 quart==0.19.9
 
 .PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean
 
@@ -41,7 +41,7 @@ check: lint types imports test
 
 # The floors of pyproject.toml; the other tests run on the locked, newest versions.
 test-oldest: $(VENV)-oldest/.installed
-	$(VENV)-oldest/bin/python $(PYTEST) --bare-applications -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic tests/adapters/asgi/test_routes.py
+	$(VENV)-oldest/bin/python $(PYTEST) --bare-applications -k "not hypercorn" tests/core tests/conformance tests/adapters/aiohttp tests/adapters/sanic tests/adapters/asgi/test_routes.py tests/adapters/asgi/test_routes_of_other_frameworks.py
 
 # The newest CPython of this machine.
 test-newest: $(VENV)-newest/.installed
