@@ -33,11 +33,13 @@ async def test_a_client_makes_no_labels_and_no_lines(service: Service, caplog: p
         ) as client:
             await send_all(client.port, hostile_requests(f"{service.driver.prefix}/items/"))
             assert (await client.get("/items/1"))[0] == 200
+            await service.every_context_has_ended()
         metrics = generate_latest(registry).decode()
 
     routes = {checkout.route for checkout in recorder.checkouts}
     # At most the three templates, each with the methods that HTTP knows and one for the rest.
     assert len(routes) <= 3 * 4, routes
+    assert set(re.findall(r'route="([^"]*)"', metrics)) <= routes
     assert max(map(len, routes)) < 100
     messages = [record.getMessage() for record in caplog.records if record.name == "context_async_sqlalchemy"]
     assert any("a leak is suspected" in message for message in messages)
