@@ -57,7 +57,7 @@ def _checkout(
     return checkout
 
 
-def _filled(observer: PrometheusObserver, routes: int) -> None:
+def fill(observer: PrometheusObserver, routes: int) -> None:
     """Fill what an application has after a while: all commit, half have failed once, a quarter releases early."""
     pool = _Pool()
     observer.pool_observed(pool)
@@ -115,7 +115,7 @@ def main() -> None:
     registry = CollectorRegistry()
     observer = PrometheusObserver(registry)
     _requests(observer)
-    _filled(observer, parser.parse_args().routes)
+    fill(observer, parser.parse_args().routes)
     _scrapes(observer, registry)
 
 
