@@ -56,6 +56,9 @@ def request_of(scope: Scope) -> ResourceRequest:
     """Return the request for a resource."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
+    if (scope.get("raw_path") or b"").endswith(b"/") and not path.endswith("/"):
+        # Litestar takes the last slash off the path. The browser has it, and its relative links start from there.
+        path += "/"
     headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     return ResourceRequest.of(
         # See `Resources`: some servers leave the root path out.

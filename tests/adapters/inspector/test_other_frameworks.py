@@ -44,8 +44,11 @@ async def _look_around(visitor: Visitor) -> None:
     _, path = await visitor.log_in()
     assert path == visitor.path
     assert [cookie["path"] for cookie in visitor.client.cookie_jar] == [visitor.path]
-    for below in ("", "/", "/state.json"):
-        assert (await visitor.get(below))[0] == 200
+    assert (await visitor.get("/state.json"))[0] == 200
+    for below, folder in (("", b'"_db/'), ("/", b'"')):
+        status, _, body = await visitor.get(below)
+        # A relative link starts from the folder of the path that the browser sees.
+        assert (status, folder + b"app.js" in body) == (200, True)
     async with visitor.client.head(f"{visitor.path}/state.json") as answer:
         assert (answer.status, await answer.read()) == (200, b"")
     async with visitor.client.post(f"{visitor.path}/state.json") as answer:
