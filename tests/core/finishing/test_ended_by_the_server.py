@@ -32,10 +32,10 @@ End = Literal[
 ]
 
 _POOL_SIZE = 2
-_LIMIT = 80
-"""Milliseconds of each limit of the server."""
+_LIMIT = 300
+"""Milliseconds of each limit of the server. A busy machine must keep them in the units after it too."""
 
-_PAST_THE_LIMIT = 4 * _LIMIT / 1000
+_PAST_THE_LIMIT = 2 * _LIMIT / 1000
 _SINCE = {"transaction_timeout": 17, "idle_session_timeout": 14}
 """The versions of PostgreSQL that have a setting at first."""
 
