@@ -1,7 +1,6 @@
 """The workers of a server: each shows all of them, and none shows those of another service."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -13,75 +12,25 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from context_async_sqlalchemy_inspector import service, workers
 from context_async_sqlalchemy_inspector.service import NotPrivateError, private, shared_token
 from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE
 from context_async_sqlalchemy_inspector.workers import Workers
-from tests.adapters.inspector.looking import visiting
-from tests.adapters.inspector.served import URL
+from tests.adapters.inspector.servers import SERVERS, serving_workers, states_at
 from tests.support.database import Database
-from tests.support.ports import free_port
 from tests.support.waiting import until_async
-
-SERVERS = {
-    "gunicorn": (
-        *("gunicorn", "tests.adapters.inspector.served:make_aiohttp_app", "--bind=127.0.0.1:{port}", "--workers=2"),
-        *("--worker-class=aiohttp.GunicornWebWorker", "--no-control-socket", "--graceful-timeout=1"),
-    ),
-    "sanic": (
-        *("sanic", "tests.adapters.inspector.served:make_sanic_app", "--factory", "--host=127.0.0.1", "--port={port}"),
-        *("--workers=2", "--no-motd", "--no-access-logs"),
-    ),
-}
-
-
-@asynccontextmanager
-async def _serving(server: str, log: Path, database: Database) -> AsyncGenerator[int]:
-    port = free_port()
-    command = [part.format(port=port) for part in SERVERS[server]]
-    environment = {**os.environ, URL: database.url}
-    environment.pop("CONTEXT_ASYNC_SQLALCHEMY_INSPECTOR_TOKEN", None)
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *command), env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            yield port
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-
-def _token_in(log: Path) -> str:
-    return log.read_text().partition("/_db?token=")[2].partition(":")[0]
-
-
-async def _states(port: int, log: Path) -> list[Any]:
-    """Return the states that one of the workers shows; none before the server is up.
-
-    Each call has a connection of its own, so that any worker may answer it.
-    """
-    await asyncio.sleep(0.05)
-    async with visiting(port) as visitor:
-        try:
-            await visitor.get(f"/log-in?token={_token_in(log)}")
-            _, _, body = await visitor.get("/state.json")
-        except aiohttp.ClientConnectionError:
-            return []
-    return json.loads(body)["workers"] if body.startswith(b"{") else []
 
 
 @pytest.mark.parametrize("server", SERVERS)
 async def test_each_worker_shows_all_workers_by_one_token(server: str, database: Database, tmp_path: Path) -> None:
     log = tmp_path / "log"
     shown: list[Any] = []
-    async with _serving(server, log, database) as port:
+    async with serving_workers(server, log, database.url) as port:
 
         async def shows(count: int) -> bool:
-            shown[:] = await _states(port, log)
+            shown[:] = await states_at(port, log)
             return len(shown) == count
 
         async def shows_both_well() -> bool:
@@ -100,7 +49,7 @@ async def test_each_worker_shows_all_workers_by_one_token(server: str, database:
         os.kill(asked, signal.SIGKILL)
 
         async def is_left_out() -> bool:
-            shown[:] = await _states(port, log)
+            shown[:] = await states_at(port, log)
             return bool(shown) and asked not in {worker["pid"] for worker in shown}
 
         await until_async(is_left_out, "the dead worker is left out")

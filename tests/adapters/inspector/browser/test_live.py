@@ -1,11 +1,16 @@
 """The page in a real browser, with the state of a real application on a real PostgreSQL."""
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.async_api import expect
 
 from tests.adapters.inspector.browser.conftest import Visitor
+from tests.adapters.inspector.servers import serving_workers, states_at, token_in
 from tests.adapters.inspector.shop import TOKEN, Shop, serving
 from tests.adapters.inspector.states import HOSTILE
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -98,6 +103,23 @@ async def test_a_name_with_markup_is_text(database_url: str, visitor: Visitor) -
         await expect(page.locator("#pools h3")).to_have_text(HOSTILE)
         await expect(page.locator("#summary")).to_contain_text(f"pool {HOSTILE}: 1 of 1 in use")
         assert await page.locator("img").count() == 0
+
+
+async def test_the_workers_of_a_server_are_on_one_page(database_url: str, visitor: Visitor, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with serving_workers("gunicorn", log, database_url) as port:
+
+        async def shows_both() -> bool:
+            return len(await states_at(port, log)) == 2
+
+        await until_async(shows_both, "a worker shows both")
+        visitor.origin = f"http://127.0.0.1:{port}"
+        page = await visitor.open(f"{visitor.origin}/_db?token={token_in(log)}")
+        await expect(page.get_by_label("Worker").locator("option")).to_have_text(
+            ["all 2", re.compile(r"process \d+"), re.compile(r"process \d+")]
+        )
+        # Before the server ends, because a page that cannot ask logs an error.
+        await page.close()
 
 
 async def test_a_script_that_got_into_the_page_does_not_run(shop: Shop, visitor: Visitor) -> None:
