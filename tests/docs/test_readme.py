@@ -142,7 +142,8 @@ def test_an_extra_asks_for_the_oldest_version_that_is_tested() -> None:
     (oldest,) = re.findall(r"^OLDEST := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for pin in oldest.split():
         name, _, version = pin.partition("==")
-        if name != "sqlalchemy":
+        # Quart, Litestar and Falcon have no extra. docs/frameworks/asgi.md has their versions.
+        if name in extras:
             (floor,) = re.findall(rf"^{name}>=([\d.]+)$", "\n".join(extras[name]), re.MULTILINE)
             assert f"{version}.".startswith(f"{floor}."), pin
 
