@@ -248,7 +248,9 @@ async def test_the_numbers_add_up(database: Database) -> None:
         (pool,), (route,) = worker["pools"], worker["routes"]
         assert (route["route"], route["sessions"]) == ("none", 5)
         assert 0 < route["held_idle"] <= route["held"]
-        assert pool["advice"]["average"] * pool["advice"]["window"] == pytest.approx(route["held"], rel=0.01)
+        average, window = pool["advice"]["average"], pool["advice"]["window"]
+        # Both are rounded, and the window of a fast machine is short.
+        assert average * window == pytest.approx(route["held"], abs=0.001 * (average + window))
         assert pool["idle"] == 3
 
 
