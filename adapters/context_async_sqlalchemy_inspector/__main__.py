@@ -36,7 +36,7 @@ def main() -> int:
 def _show(client: Client, state: Json, words: str, *, once: bool) -> int:
     try:
         from rich.console import Console  # noqa: PLC0415 - an extra, which --json does without
-        from rich.live import Live  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415 - as above
     except ModuleNotFoundError:
         print(_NO_RICH, file=sys.stderr)  # noqa: T201 - the program's output
         return 2

@@ -72,7 +72,8 @@ class Client:
     def _get(self, opener: OpenerDirector, url: str) -> bytes:
         try:
             # The constructor has checked the scheme.
-            with opener.open(Request(url, headers=self._headers), timeout=_TIMEOUT) as response:  # noqa: S310
+            request = Request(url, headers=self._headers)  # noqa: S310 - see above
+            with opener.open(request, timeout=_TIMEOUT) as response:
                 return bytes(response.read())
         except HTTPError as error:
             raise InspectorError(self._refusal(error.code)) from error
