@@ -38,13 +38,13 @@ async def test_the_pool_counts_who_waits_and_nobody_else(
     assert (pool.most_waiting, pool.had_to_wait) == (0, 0)
 
 
-@pytest.mark.parametrize(("busy_ms", "advised"), [(20, True), (80, False)])
-def test_only_a_route_that_mostly_holds_idle_is_advised(busy_ms: int, advised: bool) -> None:
+@pytest.mark.parametrize(("held_ms", "busy_ms", "advised"), [(100, 20, True), (100, 80, False), (20, 4, False)])
+def test_only_a_route_that_mostly_holds_idle_and_for_long_is_advised(held_ms: int, busy_ms: int, advised: bool) -> None:
     context = ContextRecord("POST /orders-late", began_at=0, epoch_offset=0)
     observations = Observations()
-    observations.checkout_ended(
-        Checkout(_POOL, context, asked_at=0, taken_at=0, released_at=100_000_000, busy=busy_ms * 1_000_000)
-    )
+    held, busy = held_ms * 1_000_000, busy_ms * 1_000_000
+    for _ in range(2):
+        observations.checkout_ended(Checkout(_POOL, context, asked_at=0, taken_at=0, released_at=held, busy=busy))
     advice = (
         "POST /orders-late holds its connection idle 80% of 100 ms: "
         "release it before the payment call, by await commit_db_session(connection)."
