@@ -124,6 +124,9 @@ async def run_in_kept_greenlet(
         try:
             value = await received
         except BaseException:  # noqa: BLE001 - a cancellation too: the call gets it where it waits
+            if kept.dead:
+                # The call raised GreenletExit, which greenlet makes the result, and which cannot be awaited.
+                return cast("T", received)
             received = kept.throw(*sys.exc_info())
         else:
             received = kept.switch(value)

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import greenlet  # type: ignore[import-untyped] # it has no types
@@ -340,6 +340,32 @@ async def test_arguments_may_have_any_name() -> None:
 async def test_a_call_that_awaits_nothing_is_an_error_where_sqlalchemy_wants_it_to_be() -> None:
     with pytest.raises(AwaitRequired):
         await run_in_kept_greenlet(lambda: None, _require_await=True)
+
+
+def _exit_at_once() -> NoReturn:
+    raise greenlet.GreenletExit("at once")
+
+
+def _exit_after_a_wait() -> NoReturn:
+    await_only(asyncio.sleep(0))
+    raise greenlet.GreenletExit("after a wait")
+
+
+def _exit_in_a_wait() -> None:
+    async def wait() -> NoReturn:
+        await asyncio.sleep(0)
+        raise greenlet.GreenletExit("in a wait")
+
+    await_only(wait())
+
+
+@pytest.mark.parametrize("call", [_exit_at_once, _exit_after_a_wait, _exit_in_a_wait])
+async def test_a_greenlet_exit_of_a_call_is_its_result_as_in_sqlalchemy(call: Callable[[], object]) -> None:
+    theirs = await greenlet_spawn(call)
+    assert isinstance(theirs, greenlet.GreenletExit)
+    for _ in range(2):
+        assert repr(await run_in_kept_greenlet(call)) == repr(theirs)
+        assert await run_in_kept_greenlet(lambda: await_only(asyncio.sleep(0, "result"))) == "result"
 
 
 async def test_a_call_that_is_closed_while_it_waits_ends() -> None:
