@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12 falcon==4.0.0 litestar==2.15.0 quart==0.19.9
 
-.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean
+.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -133,7 +133,12 @@ $(VENV)-oldest/.installed: $(VENV)/.installed
 	@$(call install,$(VENV)-oldest,requirements.lock)
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)-oldest/bin/python -m pip install --quiet --no-deps $(OLDEST)
-	touch $@
+	echo "$(OLDEST)" > $@
+
+# The stamp has the installed versions, so that a change of OLDEST is noticed.
+ifneq ($(file <$(VENV)-oldest/.installed),$(OLDEST))
+$(VENV)-oldest/.installed: always
+endif
 
 $(VENV)-newest/.installed: $(VENV)/.installed
 	"$$(.ci/newest-python)" -m venv $(VENV)-newest
