@@ -13,7 +13,8 @@ from tools.local_postgres import database_server
 
 
 async def _measure(url: str, requests: int) -> bool:
-    async with server_under_test(url, None, "tools.benchmarks.server", "--application", "measured") as server:
+    module = "tools.benchmarks.servers.aiohttp_server"
+    async with server_under_test(url, None, module, "--application", "measured") as server:
         await server.load("measured", "/two-selects", 1000)
         before = json.loads(await server.ask("/live-objects"))
         await server.load("measured", "/two-selects", requests)

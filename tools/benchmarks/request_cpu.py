@@ -50,9 +50,9 @@ INSPECTOR = (
 """On aiohttp only."""
 
 MODULES = {
-    "aiohttp": "tools.benchmarks.server",
-    "sanic": "tools.benchmarks.sanic_server",
-    "starlette": "tools.benchmarks.starlette_server",
+    "aiohttp": "tools.benchmarks.servers.aiohttp_server",
+    "sanic": "tools.benchmarks.servers.sanic_server",
+    "starlette": "tools.benchmarks.servers.starlette_server",
 }
 
 

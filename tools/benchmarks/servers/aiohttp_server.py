@@ -1,37 +1,23 @@
-"""The service that is measured: the same handlers, by hand or through the library."""
+"""The service on aiohttp: the same handlers, by hand or through the library."""
 
-import argparse
 import asyncio
 import gc
-import os
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from sqlalchemy import Column, Integer, MetaData, String, Table, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
 from context_async_sqlalchemy.adapter_kit import Context
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
-from tools.benchmarks.tracing import server_span, tracer_provider
-
-metadata = MetaData()
-items = Table("benchmark_items", metadata, Column("id", Integer, primary_key=True), Column("name", String(50)))
-
-FIRST = select(items.c.id, items.c.name).where(items.c.id == 1)
-SECOND = select(items.c.id, items.c.name).where(items.c.id == 2)
-
-POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 0}
-
-
-async def nothing(_request: web.Request) -> web.Response:
-    """Answer without the database."""
-    return web.Response(text="nothing")
+from tools.benchmarks.servers import on_aiohttp
+from tools.benchmarks.servers.common import FIRST, POOL, SECOND, chosen
+from tools.benchmarks.servers.on_aiohttp import nothing
+from tools.benchmarks.servers.tracing import server_span, tracer_provider
 
 
 def bare(_url: str) -> web.Application:
@@ -105,11 +91,6 @@ def traced(url: str, *, is_sampled: bool, has_session_spans: bool) -> web.Applic
     return by_library(url, server_span(provider), observers=observers)
 
 
-async def _cpu_time(_request: web.Request) -> web.Response:
-    """Answer with the CPU time of this process in nanoseconds."""
-    return web.Response(text=str(time.process_time_ns()))
-
-
 async def _live_objects(_request: web.Request) -> web.Response:
     """Answer with the number of contexts, sessions and tasks that are alive."""
     gc.collect()
@@ -122,10 +103,8 @@ async def _live_objects(_request: web.Request) -> web.Response:
     return web.json_response(counts)
 
 
-def control(_url: str) -> web.Application:
-    """Serve what the measuring side asks for."""
-    app = web.Application()
-    app.router.add_get("/cpu-time", _cpu_time)
+def _control() -> web.Application:
+    app = on_aiohttp.control()
     app.router.add_get("/live-objects", _live_objects)
     return app
 
@@ -144,48 +123,10 @@ APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
 }
 
 
-async def fill(url: str) -> None:
-    """Make the table, with its two rows."""
-    engine: AsyncEngine = create_async_engine(url)
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-        await connection.run_sync(metadata.create_all)
-        await connection.execute(items.insert(), [{"id": number, "name": f"item {number}"} for number in (1, 2)])
-    await engine.dispose()
-
-
-async def _serve(url: str, application: str, stop: Callable[[], Awaitable[None]]) -> None:
-    await fill(url)
-    runners: list[web.AppRunner] = []
-    for name, make in (("control", control), (application, APPLICATIONS[application])):
-        runner = web.AppRunner(make(url), access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        runners.append(runner)
-        print(name, runner.addresses[0][1], flush=True)
-    print("ready", flush=True)
-    await stop()
-    for runner in runners:
-        await runner.cleanup()
-
-
-async def _until_input_ends() -> None:
-    """Serve until the measuring side goes away."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(0, lambda: ended.set() if not os.read(0, 1) else None)
-    await ended.wait()
-
-
 def main() -> None:
     """Serve one application until the input ends."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--core", type=int)
-    parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
-    arguments = parser.parse_args()
-    if arguments.core is not None:
-        os.sched_setaffinity(0, {arguments.core})
-    asyncio.run(_serve(os.environ["DATABASE_URL"], arguments.application, _until_input_ends))
+    name, url = chosen(__doc__, APPLICATIONS)
+    on_aiohttp.serve(name, partial(APPLICATIONS[name], url), _control)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,17 @@
-"""The service that is measured, on Sanic: one application in a process, on uvloop, as Sanic runs it in production."""
+"""The service on Sanic: the same handlers, by hand or through the library."""
 
-import argparse
-import asyncio
-import os
-import socket
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sanic import HTTPResponse, Request, Sanic, response
+from sanic import HTTPResponse, response
 from sanic.signals import Event
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
-from tools.benchmarks.server import FIRST, POOL, SECOND, fill
-
-AnyRequest = Request[Any, Any]
-
-
-async def nothing(_request: AnyRequest) -> HTTPResponse:
-    """Answer without the database."""
-    return response.text("nothing")
-
-
-async def cpu_time(_request: AnyRequest) -> HTTPResponse:
-    """Answer with the CPU time of this process in nanoseconds."""
-    return response.text(str(time.process_time_ns()))
+from tools.benchmarks.servers import on_sanic
+from tools.benchmarks.servers.common import FIRST, POOL, SECOND, chosen
+from tools.benchmarks.servers.on_sanic import AnyRequest
 
 
 def bare(_app: Any, _url: str) -> None:
@@ -80,28 +65,8 @@ APPLICATIONS: dict[str, Callable[[Any, str], None]] = {
 
 def main() -> None:
     """Serve one application until the process is stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--core", type=int)
-    parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
-    arguments = parser.parse_args()
-    if arguments.core is not None:
-        os.sched_setaffinity(0, {arguments.core})
-    url = os.environ["DATABASE_URL"]
-    asyncio.run(fill(url))
-    app: Any = Sanic("benchmark", configure_logging=False)
-    # Sanic Extensions, where they are installed, would add to both sides.
-    app.config.AUTO_EXTEND = False
-    app.add_route(nothing, "/nothing")
-    app.add_route(cpu_time, "/cpu-time")
-    APPLICATIONS[arguments.application](app, url)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    async def say_ready(_app: Any) -> None:
-        port = listener.getsockname()[1]
-        print(f"control {port}\n{arguments.application} {port}\nready", flush=True)
-
-    app.register_listener(say_ready, "after_server_start")
-    app.run(sock=listener, single_process=True, access_log=False, motd=False)
+    name, url = chosen(__doc__, APPLICATIONS)
+    on_sanic.serve(name, lambda app: APPLICATIONS[name](app, url))
 
 
 if __name__ == "__main__":

@@ -1,55 +1,24 @@
-"""The service that is measured, on Starlette: one application in a process of uvicorn, on uvloop and httptools."""
+"""The service on Starlette: the same handlers, by hand or through the library."""
 
-import argparse
-import asyncio
-import os
-import socket
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import uvicorn
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
-from tools.benchmarks.server import FIRST, POOL, SECOND, fill
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-async def nothing(_request: Request) -> Response:
-    """Answer without the database."""
-    return PlainTextResponse("nothing")
+from tools.benchmarks.servers import on_starlette
+from tools.benchmarks.servers.common import FIRST, POOL, SECOND, chosen
+from tools.benchmarks.servers.on_starlette import application
 
 
-async def cpu_time(_request: Request) -> Response:
-    """Answer with the CPU time of this process in nanoseconds."""
-    return PlainTextResponse(str(time.process_time_ns()))
-
-
-def _application(name: str, two_selects: Handler | None = None) -> Starlette:
-    @asynccontextmanager
-    async def say_ready(app: Starlette) -> AsyncGenerator[None]:
-        port = app.state.port
-        print(f"control {port}\n{name} {port}\nready", flush=True)
-        yield
-
-    routes = [Route("/nothing", nothing), Route("/cpu-time", cpu_time)]
-    if two_selects is not None:
-        routes.append(Route("/two-selects", two_selects))
-    return Starlette(routes=routes, lifespan=say_ready)
-
-
-def bare(name: str, _url: str) -> Starlette:
+def bare(_url: str) -> Starlette:
     """Serve without the library."""
-    return _application(name)
+    return application()
 
 
 class _EmptyMiddleware:
@@ -63,14 +32,14 @@ class _EmptyMiddleware:
         await self._app(scope, receive, send_on)
 
 
-def empty_hooks(name: str, _url: str) -> Starlette:
+def empty_hooks(_url: str) -> Starlette:
     """Serve within a middleware that wraps ``send``, and does nothing."""
-    app = _application(name)
+    app = application()
     app.add_middleware(_EmptyMiddleware)
     return app
 
 
-def by_hand(name: str, url: str) -> Starlette:
+def by_hand(url: str) -> Starlette:
     """Serve with the transaction written out in the handler."""
     maker = async_sessionmaker(create_async_engine(url, **POOL), expire_on_commit=False)
 
@@ -80,10 +49,10 @@ def by_hand(name: str, url: str) -> Starlette:
             second = (await session.execute(SECOND)).one()
         return JSONResponse([first.name, second.name])
 
-    return _application(name, two_selects)
+    return application(two_selects)
 
 
-def by_library(name: str, url: str, **options: Any) -> Starlette:
+def by_library(url: str, **options: Any) -> Starlette:
     """Serve through the library."""
     connection = DBConnect.from_url(url, name="main", **POOL)
 
@@ -93,12 +62,12 @@ def by_library(name: str, url: str, **options: Any) -> Starlette:
         second = (await session.execute(SECOND)).one()
         return JSONResponse([first.name, second.name])
 
-    app = _application(name, two_selects)
+    app = application(two_selects)
     setup_db(app, [connection], **options)
     return app
 
 
-APPLICATIONS: dict[str, Callable[[str, str], Starlette]] = {
+APPLICATIONS: dict[str, Callable[[str], Starlette]] = {
     "bare": bare,
     "empty_hooks": empty_hooks,
     "by_hand": by_hand,
@@ -109,19 +78,8 @@ APPLICATIONS: dict[str, Callable[[str, str], Starlette]] = {
 
 def main() -> None:
     """Serve one application until the process is stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--core", type=int)
-    parser.add_argument("--application", choices=sorted(APPLICATIONS), required=True)
-    arguments = parser.parse_args()
-    if arguments.core is not None:
-        os.sched_setaffinity(0, {arguments.core})
-    url = os.environ["DATABASE_URL"]
-    asyncio.run(fill(url))
-    app = APPLICATIONS[arguments.application](arguments.application, url)
-    listener = socket.create_server(("127.0.0.1", 0))
-    app.state.port = listener.getsockname()[1]
-    config = uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning")
-    uvicorn.Server(config).run(sockets=[listener])
+    name, url = chosen(__doc__, APPLICATIONS)
+    on_starlette.serve(name, APPLICATIONS[name](url))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The services that are measured: each program serves one application of one framework until it is stopped."""
