@@ -54,7 +54,7 @@ async def fill(url: str) -> None:
     await engine.dispose()
 
 
-def tell_ready(**ports: int) -> None:
+def tell_ready(ports: dict[str, int]) -> None:
     """Tell the measuring side at which port each application is.
 
     Args:

@@ -48,7 +48,7 @@ async def _serve(applications: dict[str, Callable[[], web.Application]]) -> None
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         runners[name] = runner
-    tell_ready(**{name: runner.addresses[0][1] for name, runner in runners.items()})
+    tell_ready({name: runner.addresses[0][1] for name, runner in runners.items()})
     await _until_input_ends()
     for runner in runners.values():
         await runner.cleanup()

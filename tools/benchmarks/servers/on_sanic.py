@@ -40,7 +40,7 @@ def serve(name: str, add_to: Callable[[Any], None]) -> None:
 
     async def say_ready(_app: Any) -> None:
         port = listener.getsockname()[1]
-        tell_ready(control=port, **{name: port})
+        tell_ready({"control": port, name: port})
 
     app.register_listener(say_ready, "after_server_start")
     app.run(sock=listener, single_process=True, access_log=False, motd=False)

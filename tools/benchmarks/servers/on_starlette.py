@@ -36,7 +36,7 @@ def application(two_selects: Handler | None = None) -> Starlette:
 
     @asynccontextmanager
     async def say_ready(app: Starlette) -> AsyncGenerator[None]:
-        tell_ready(**dict.fromkeys(("control", app.state.name), app.state.port))
+        tell_ready({"control": app.state.port, app.state.name: app.state.port})
         yield
 
     routes = [Route("/nothing", _nothing), Route("/cpu-time", _cpu_time)]
