@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12 falcon==4.0.0 litestar==2.15.0 quart==0.19.9
 
-.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark api dashboards docs links pictures lock clean always
+.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark budget api dashboards docs links pictures lock clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -74,6 +74,10 @@ distribution: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m tools.benchmarks.request_cpu
+
+# Instructions of ten standard requests, where there is valgrind. BUDGET=--write makes a new budget.
+budget: $(VENV)/.installed
+	$(BIN)/python -m tools.benchmarks.budget $(BUDGET)
 
 # Writes tests/api/public_api.txt, which a test compares with the code.
 api: $(VENV)/.installed

@@ -1,0 +1,1 @@
+"""Instructions of standard requests against those that they may take: ``make budget``."""
