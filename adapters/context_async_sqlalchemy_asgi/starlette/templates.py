@@ -31,28 +31,33 @@ def template_by_matching(scope: Scope, last: str) -> str:
     template = ""
     routes: Iterable[Any] = router.routes
     for _ in range(_MOST_MOUNTS):
-        route, found = _first_match(routes, asked)
-        if not isinstance(route, Mount | Host):
+        if last and asked["root_path"] == scope["root_path"]:
+            # No mount is left. The routes are not searched, because an application may have thousands.
+            return template + last
+        route, found = _first_match((each for each in _each(routes) if not last or _holds_routes(each)), asked)
+        if not _holds_routes(route):
             return template + str(getattr(route, "path_format", ""))
         if isinstance(route, Mount):
             template += route.path_format.removesuffix(_REST_OF_PATH)
         asked |= found
+        # A middleware around the mounted application hides its routes, so that there may be none.
         routes = route.routes
-        if not routes:
-            # A middleware around the mounted application hides its routes.
-            return template + last if asked["root_path"] == scope["root_path"] else template
     return template
 
 
 def _first_match(routes: Iterable[Any], scope: Scope) -> tuple[Any, Scope]:
     partial: tuple[Any, Scope] = (None, {})
-    for route in _each(routes):
+    for route in routes:
         match, found = route.matches(scope)
         if match is Match.FULL:
             return route, found
         if match is Match.PARTIAL and partial[0] is None:
             partial = (route, found)
     return partial
+
+
+def _holds_routes(route: Any) -> bool:
+    return isinstance(route, Mount | Host)
 
 
 def _each(routes: Iterable[Any]) -> Iterable[Any]:
