@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from types import CodeType
 from typing import Any
 
-from context_async_sqlalchemy._runtime.loop_timer import LoopTimer
+from context_async_sqlalchemy._runtime.loop_timer import LoopTimer, next_look
 from context_async_sqlalchemy._runtime.places import await_chain, calling_frame
 from context_async_sqlalchemy.observer import SuspectedLeak
 
@@ -73,7 +73,7 @@ class LeakWatch:
                 self._suspect(checkout, held)
             elif next_due is None or threshold - held < next_due:
                 next_due = threshold - held
-        return next_due
+        return next_look(next_due, threshold)
 
     def _suspect(self, checkout: OpenCheckout, held: float) -> None:
         checkout.suspected_after = held

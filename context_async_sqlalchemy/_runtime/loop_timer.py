@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
+_LOOKS = 100
+"""The most looks within a limit of time."""
+
 
 class LoopTimer:
     """One timer in each event loop, so that each piece of work does without a timer of its own.
@@ -57,3 +60,17 @@ class LoopTimer:
                 self.loops.discard(loop)
             else:
                 loop.call_later(delay, self._run, loop)
+
+
+def next_look(left: float | None, limit: float) -> float | None:
+    """Return the seconds until the next look at things that must not last longer than a limit.
+
+    A look passes over all of them. If many hang one after another, a look for each would cost the square of their
+    number. So a thing may last a hundredth longer than the limit.
+
+    Args:
+        left: seconds until the next of them reaches the limit, or None if none is left.
+        limit: seconds.
+
+    """
+    return None if left is None else max(left, limit / _LOOKS)

@@ -4,7 +4,7 @@ import asyncio
 from time import monotonic
 from typing import Any
 
-from .loop_timer import LoopTimer
+from .loop_timer import LoopTimer, next_look
 
 AnyTask = asyncio.Task[Any]
 
@@ -16,7 +16,7 @@ class TimeLimit:
     once. The task must be one that nobody else awaits for its cancellation: there is no ``uncancel()``.
 
     Args:
-        seconds: how long a task may stay in the section.
+        seconds: how long a task may stay in the section; it is cancelled up to a hundredth later.
 
     """
 
@@ -48,4 +48,4 @@ class TimeLimit:
                 task.cancel()
             elif next_due is None or left < next_due:
                 next_due = left
-        return next_due
+        return next_look(next_due, self._seconds)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from context_async_sqlalchemy._runtime.time_limit import TimeLimit
 
 
@@ -54,3 +56,26 @@ async def test_nothing_is_kept_of_a_task_that_has_left() -> None:
     assert not await _stay(limit, 0)
     await asyncio.sleep(0.3)
     assert await _stay(limit, 10)
+
+
+async def test_many_tasks_that_hang_one_after_another_are_looked_at_a_hundred_times_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each look passes over all of them, so a look for each would cost the square of their number.
+    now = 0.0
+    monkeypatch.setattr("context_async_sqlalchemy._runtime.time_limit.monotonic", lambda: now)
+    limit, loop = TimeLimit(10), asyncio.get_running_loop()
+    tasks = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(1000)]
+    for number, task in enumerate(tasks):
+        now = number * 0.01
+        limit.enter(task)
+    look = limit._look  # pyright: ignore[reportPrivateUsage]
+    now, looks, delay = 10.0, 0, look(loop)
+    while delay is not None:
+        looks += 1
+        now += delay
+        delay = look(loop)
+    assert looks <= 100
+    assert now < 20.2
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(limit.leave(task) for task in tasks)
