@@ -34,6 +34,7 @@ class OpenContextRecord(ContextRecord):
     Attributes:
         early: the early releases that last: the context has not checked out a connection of the same pool since.
         failed_pool: the pool of the last checkout with an error.
+        held: the number of connections that the context has checked out now. The pools count it.
         last_transaction: the outcome of the transaction that ended last.
         is_to_commit: whether the end of the context commits. None before the end, and if nothing was decided.
 
@@ -46,6 +47,7 @@ class OpenContextRecord(ContextRecord):
         "context",
         "early",
         "failed_pool",
+        "held",
         "is_to_commit",
         "last_transaction",
     )
@@ -72,6 +74,7 @@ class OpenContextRecord(ContextRecord):
         self.last_transaction: TransactionOutcome | None = None
         self.is_to_commit: bool | None = None
         self.failed_pool: ObservedPool | None = None
+        self.held = 0
 
     @property
     def route(self) -> str:

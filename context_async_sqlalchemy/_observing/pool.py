@@ -178,8 +178,10 @@ class WatchedPool:
         highest = self.highest
         if len(is_open) > highest.used:  # noqa: PLR1730 - on a hot path, and `max` would be a call
             highest.used = len(is_open)
-        if record is not None and record.early:
-            record.checkout_began(self, taken_at)
+        if record is not None:
+            record.held += 1
+            if record.early:
+                record.checkout_began(self, taken_at)
         listeners = self.listeners
         if listeners.leak_threshold is not None:
             self._leaks.watch(checkout, listeners.leak_threshold)
@@ -218,6 +220,7 @@ class WatchedPool:
         if record is None:
             checkout.released_by, _ = release_cause(checkout, None)
         else:
+            record.held -= 1
             context: Context | None = record.context
             # The cause is the default, the end of the context, if the context has begun to end.
             if checkout.is_invalidated or (context is not None and context.is_open):
@@ -284,13 +287,15 @@ class WatchedPool:
             self.log_failure(failure)
 
     def _look_for_nesting(self, context: Context, record: OpenContextRecord) -> None:
+        # Those of them that hold a connection, of any pool. There is none as a rule, so that no checkout is looked at.
         around: set[int] = set()
         each: Context | None = context
         while each is not None:
-            if each.record is not None and each.is_open:
-                around.add(id(each.record))
+            known: Any = each.record
+            if known is not None and known.held and each.is_open:
+                around.add(id(known))
             each = each.parent
-        if not any(id(checkout.context) in around for checkout in self.all_open()):
+        if not around or not any(id(checkout.context) in around for checkout in self.all_open()):
             return
         if record.route not in self._nested_routes:
             self._nested_routes.add(record.route)
