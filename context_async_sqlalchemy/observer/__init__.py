@@ -7,6 +7,7 @@ An observer derives from :class:`Observer`, overrides the methods for the events
 from .base import Observer
 from .exposition import Exposition, exposition_of
 from .live import LiveCheckout, LivePool, LiveWait, PoolLimits, PoolLook
+from .pools import ObservedPool, PoolPeaks, PoolReading
 from .records import (
     HISTORY,
     NO_ROUTE,
@@ -20,9 +21,6 @@ from .records import (
     FailedAttempt,
     FailedCheckout,
     NestedCheckout,
-    ObservedPool,
-    PoolPeaks,
-    PoolReading,
     ReleaseCause,
     SuspectedLeak,
     Transaction,

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterable
 
+from .pools import ObservedPool
 from .records import (
     Checkout,
     ContextRecord,
@@ -11,7 +12,6 @@ from .records import (
     FailedAttempt,
     FailedCheckout,
     NestedCheckout,
-    ObservedPool,
     SuspectedLeak,
 )
 from .resources import Resource

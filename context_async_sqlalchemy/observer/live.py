@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .records import Checkout, ContextRecord, ObservedPool
+from .pools import ObservedPool
+from .records import Checkout, ContextRecord
 
 
 class PoolLimits(NamedTuple):

@@ -1,4 +1,4 @@
-"""The records that an observer gets: plain data about pools, connections, transactions and contexts.
+"""The records that an observer gets: plain data about connections, transactions and contexts.
 
 All instants are nanoseconds of one monotonic clock, :func:`time.perf_counter_ns`. Names that end in ``_seconds`` are
 durations in seconds. The library fills a record while its subject is in progress. The record is complete when the
@@ -9,7 +9,9 @@ The ``repr`` of a record has no error, because the text of an error may quote SQ
 
 from dataclasses import dataclass, field
 from time import perf_counter_ns, time_ns
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
+
+from .pools import ObservedPool
 
 CheckoutPath = Literal["idle", "new", "queued"]
 """How a checkout got its connection.
@@ -50,63 +52,6 @@ OTHER_ROUTE = "other"
 """The route of all requests whose routes came after the first ``max_routes`` ones of their application."""
 
 _NANOSECOND = 1e-9
-
-
-class PoolReading(NamedTuple):
-    """The state of a pool: its numbers of connections and of waiting checkouts.
-
-    ``maximum`` and ``idle_maximum`` are None for a pool without a limit.
-    """
-
-    used: int
-    idle: int
-    pending: int
-    maximum: int | None
-    idle_maximum: int | None
-
-
-class PoolPeaks(NamedTuple):
-    """The highest numbers of a pool in the last one or two minutes, and at least since the last reading."""
-
-    used: int
-    pending: int
-
-
-class ObservedPool(Protocol):
-    """A connection pool. It stays the same object when SQLAlchemy replaces the engine's pool."""
-
-    @property
-    def name(self) -> str:
-        """The name of the DBConnect, which is the value of ``db.client.connection.pool.name``."""
-        ...
-
-    @property
-    def server_address(self) -> str | None:
-        """The host that the engine connects to, or None if it is not known."""
-        ...
-
-    @property
-    def server_port(self) -> int | None:
-        """The port that the engine connects to, or None if the URL names none."""
-        ...
-
-    @property
-    def database(self) -> str | None:
-        """The name of the database, which is the value of ``db.namespace``."""
-        ...
-
-    @property
-    def system(self) -> str:
-        """SQLAlchemy's name of the dialect, for example ``postgresql``."""
-        ...
-
-    def read(self) -> PoolReading:
-        """Return the current state of the pool. May be called in any thread."""
-        ...
-
-    def peaks(self) -> PoolPeaks:
-        """Return the highest numbers of the last minute, and at least since the last call. Any thread may call it."""
-        ...
 
 
 @dataclass(slots=True)
