@@ -49,7 +49,7 @@ test-newest: $(VENV)-newest/.installed
 
 # Each call of a session in a greenlet of its own, as SQLAlchemy does it. All: TESTS="tests/core tests/conformance tests/proof"
 test-plain-greenlets: $(VENV)/.installed
-	CONTEXT_ASYNC_SQLALCHEMY_KEEP_GREENLETS=0 $(BIN)/python $(PYTEST) --ignore tests/core/runtime/test_kept_sessions.py $(or $(TESTS),tests/core/context)
+	CONTEXT_ASYNC_SQLALCHEMY_KEEP_GREENLETS=0 $(BIN)/python $(PYTEST) $(or $(TESTS),tests/core/context)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Objects that an application passes are not quoted in messages and reprs, because they may have secrets.
 
 What requests bring is in tests/conformance/test_secrets.py, and routes that cannot be found in
-tests/core/observing/test_contexts.py.
+tests/core/observing/test_routes.py.
 """
 
 import itertools

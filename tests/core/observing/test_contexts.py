@@ -1,8 +1,7 @@
-"""What is told of contexts: routes, outcomes, early releases, and connections held while waiting for another."""
+"""What is told of contexts: their checkouts, their outcomes, and checkouts within others."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import text
@@ -11,106 +10,25 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from context_async_sqlalchemy import (
     DBConnect,
-    close_all_sessions,
-    close_db_session,
-    commit_all_sessions,
     commit_db_session,
     db_context,
     db_session,
-    new_non_ctx_session,
-    rollback_db_session,
     run_in_new_ctx,
     set_rollback,
 )
 from context_async_sqlalchemy.adapter_kit import (
-    Context,
     Lifecycle,
-    current_context,
     finish,
     leave_context,
     open_context,
-    release_by_status,
-    route_name,
 )
-from context_async_sqlalchemy.observer import HISTORY, NO_ROUTE, UNMATCHED_ROUTE
+from context_async_sqlalchemy.observer import HISTORY, NO_ROUTE
 from tests.conformance.statements import run, write
 from tests.core.observing.conftest import Observe
 from tests.support.connections import connect_to
 from tests.support.database import FAILING_COMMIT, Database
 from tests.support.recorder import Recorder
 from tests.support.waiting import until
-
-
-async def _close_by_sqlalchemy(connection: DBConnect) -> None:
-    await (await db_session(connection)).close()
-
-
-async def _commit_by_sqlalchemy(connection: DBConnect) -> None:
-    await (await db_session(connection)).commit()
-
-
-async def _commit_all(_connection: DBConnect) -> None:
-    await commit_all_sessions()
-
-
-async def _close_all(_connection: DBConnect) -> None:
-    await close_all_sessions()
-
-
-async def _send_headers(_connection: DBConnect) -> None:
-    await release_by_status(current_context(), 200)
-
-
-@pytest.mark.parametrize(
-    ("release", "cause"),
-    [
-        (commit_db_session, "commit"),
-        (rollback_db_session, "rollback"),
-        (close_db_session, "close"),
-        (_commit_by_sqlalchemy, "commit"),
-        (_close_by_sqlalchemy, "rollback"),
-        (_commit_all, "commit"),
-        (_close_all, "close"),
-        (_send_headers, "headers"),
-    ],
-)
-async def test_an_early_release_lasts_until_the_next_checkout_or_the_end(
-    observed: DBConnect, recorder: Recorder, release: Callable[[DBConnect], Awaitable[None]], cause: str
-) -> None:
-    async with db_context():
-        await run(observed, "SELECT 1")
-        await release(observed)
-        assert recorder.early == []
-        await asyncio.sleep(0.02)
-        await run(observed, "SELECT 1")
-        assert len(recorder.early) == 1
-        await release(observed)
-        await asyncio.sleep(0.02)
-    assert [early.checkout for early in recorder.early] == recorder.checkouts
-    assert [(checkout.released_by, checkout.is_early) for checkout in recorder.checkouts] == [(cause, True)] * 2
-    assert all(0.02 <= early.saved_seconds < 1 for early in recorder.early)
-    first, second = recorder.early
-    assert first.ended_at == second.checkout.taken_at
-    (context,) = recorder.contexts
-    assert second.ended_at == context.ended_at
-    assert context.early_releases == recorder.early
-    assert context.checkouts == recorder.checkouts
-
-
-async def test_what_is_released_at_the_end_is_not_early(observed: DBConnect, recorder: Recorder) -> None:
-    async with db_context():
-        await write(observed, "x")
-    (checkout,) = recorder.checkouts
-    assert (checkout.released_by, checkout.is_early, recorder.early) == ("end", False, [])
-
-
-async def test_a_lost_connection_is_no_early_release(observed: DBConnect, recorder: Recorder) -> None:
-    async with db_context():
-        await run(observed, "SELECT 1")
-        await (await db_session(observed)).invalidate()
-    (checkout,) = recorder.checkouts
-    assert (checkout.released_by, checkout.is_early, recorder.early) == ("invalidation", False, [])
-    assert checkout.transactions[0].outcome == "lost"
 
 
 async def test_a_context_is_told_of_at_its_first_checkout_and_at_its_end(
@@ -217,108 +135,6 @@ async def test_a_cancellation_during_the_last_commit_is_no_failure(
         await task
     assert recorder.transactions == ["commit"]
     assert [context.outcome for context in recorder.contexts] == ["commit"]
-
-
-async def test_a_job_has_no_route_and_a_request_has_its_own(database: Database, recorder: Recorder) -> None:
-    connection = connect_to(database.url)
-    lifecycle = Lifecycle([connection], observers=[recorder], route_of=lambda request: f"GET /{request}")
-
-    async def nested() -> None:
-        await run(connection, "SELECT 1")
-
-    await run_in_new_ctx(nested)
-    context, token = open_context(lifecycle)
-    context.owner = "orders"
-    try:
-        await run(connection, "SELECT 1")
-        await run_in_new_ctx(nested)
-        async with new_non_ctx_session(connection) as session:
-            await session.execute(text("SELECT 1"))
-    finally:
-        await _end(context)
-        leave_context(token)
-    assert [checkout.route for checkout in recorder.checkouts] == [NO_ROUTE, *["GET /orders"] * 3]
-    assert [checkout.context is recorder.contexts[-1] for checkout in recorder.checkouts] == [False, False, True, True]
-    async with new_non_ctx_session(connection) as session:
-        await session.execute(text("SELECT 1"))
-    assert recorder.checkouts[-1].context is None
-    assert recorder.checkouts[-1].route == NO_ROUTE
-    await lifecycle.shut_down()
-
-
-async def _end(context: Context) -> None:
-    await close_all_sessions()
-    context.end()
-
-
-async def test_a_route_that_is_known_late_is_asked_again(database: Database, recorder: Recorder) -> None:
-    connection = connect_to(database.url)
-    answers = [UNMATCHED_ROUTE, "GET /late", "never asked for"]
-    lifecycle = Lifecycle([connection], observers=[recorder], route_of=lambda _request: answers.pop(0))
-    context, token = open_context(lifecycle)
-    context.owner = object()
-    try:
-        await run(connection, "SELECT 1")
-        (record,) = recorder.begun
-        assert record.route == UNMATCHED_ROUTE
-        assert record.route == "GET /late"
-    finally:
-        await _end(context)
-        leave_context(token)
-    assert record.route == "GET /late"
-    await lifecycle.shut_down()
-
-
-async def test_a_route_that_cannot_be_found_out_is_unmatched(
-    database: Database, recorder: Recorder, caplog: pytest.LogCaptureFixture
-) -> None:
-    connection = connect_to(database.url)
-    lifecycle = Lifecycle([connection], observers=[recorder], route_of=lambda request: str(1 // request))
-    context, token = open_context(lifecycle)
-    context.owner = False
-    try:
-        await run(connection, "SELECT 1")
-    finally:
-        await _end(context)
-        leave_context(token)
-    assert recorder.checkouts[0].route == UNMATCHED_ROUTE
-    assert "ZeroDivisionError" in caplog.text
-    await lifecycle.shut_down()
-
-
-async def test_a_log_of_a_route_that_cannot_be_found_out_has_nothing_of_the_request_and_comes_once(
-    database: Database, recorder: Recorder, caplog: pytest.LogCaptureFixture
-) -> None:
-    def route_of(request: object) -> str:
-        raise ValueError(request)
-
-    connection = connect_to(database.url)
-    lifecycle = Lifecycle([connection], observers=[recorder], route_of=route_of)
-    context, token = open_context(lifecycle)
-    context.owner = {"type": "http", "headers": [(b"authorization", b"Bearer secret")]}
-    try:
-        await run(connection, "SELECT 1")
-        assert [record.route for record in recorder.begun * 3] == [UNMATCHED_ROUTE] * 3
-    finally:
-        await _end(context)
-        leave_context(token)
-    assert "secret" not in caplog.text
-    (line,) = [record.getMessage() for record in caplog.records if "route" in record.getMessage()]
-    assert "raise ValueError(request)" in line, "the line that has raised is named"
-    await lifecycle.shut_down()
-
-
-@pytest.mark.parametrize(
-    ("method", "template", "name"),
-    [
-        ("POST", "/orders/{id}", "POST /orders/{id}"),
-        ("BREW", "/pot", "_OTHER /pot"),
-        ("GET", None, UNMATCHED_ROUTE),
-        ("GET", "", UNMATCHED_ROUTE),
-    ],
-)
-def test_names_of_routes(method: str, template: str | None, name: str) -> None:
-    assert route_name(method, template) == name
 
 
 async def test_a_context_keeps_as_much_as_is_useful(observed: DBConnect, recorder: Recorder) -> None:
