@@ -47,7 +47,7 @@ test-oldest: $(VENV)-oldest/.installed
 test-newest: $(VENV)-newest/.installed
 	$(VENV)-newest/bin/python $(PYTEST) --bare-applications -k "not hypercorn" tests/core tests/conformance tests/adapters --ignore tests/adapters/inspector/browser
 
-# Each call of a session in a greenlet of its own, as SQLAlchemy does it. All: TESTS="tests/core tests/conformance tests/proof"
+# Each call of a session in a greenlet of its own, as SQLAlchemy does it. All tests, as each night: TESTS=tests
 test-plain-greenlets: $(VENV)/.installed
 	CONTEXT_ASYNC_SQLALCHEMY_KEEP_GREENLETS=0 $(BIN)/python $(PYTEST) $(or $(TESTS),tests/core/context)
 
