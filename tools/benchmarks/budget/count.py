@@ -5,12 +5,16 @@ import os
 import re
 import sys
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncGenerator, Mapping
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tools.benchmarks.client import requests_to
+
+T = TypeVar("T")
 
 WARM_UP = 60
 """Requests before the first block, in which CPython specializes the code and caches are filled."""
@@ -22,6 +26,11 @@ REQUESTS = 20
 
 _GIVE_UP = 300.0
 """Seconds for a server to be counted, under valgrind on a busy machine."""
+
+_ONLY_THE_REQUESTS = dict.fromkeys(
+    ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"), "1000000"
+)
+"""So that the thread that exports spans sleeps while requests are counted."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,8 @@ class _Server:
 class _ForkingProcess:
     """The process under valgrind that forks the servers."""
 
-    def __init__(self, orders: StreamWriter, folder: Path) -> None:
-        self._orders = orders
+    def __init__(self, process: Process, folder: Path) -> None:
+        self._process = process
         self._folder = folder
 
     @asynccontextmanager
@@ -94,12 +103,23 @@ class _ForkingProcess:
 
         address = self._folder / f"socket-{number}"
         async with await asyncio.start_unix_server(connect, address):
-            self._orders.write(f"{standard.framework} {standard.application} {address}\n".encode())
-            reader, writer = await connected.get()
+            assert self._process.stdin is not None  # noqa: S101 - for the type checkers
+            self._process.stdin.write(f"{standard.framework} {standard.application} {address}\n".encode())
+            reader, writer = await self._unless_it_ends(connected.get())
             try:
                 yield _Server(reader, writer, self._folder)
             finally:
                 writer.close()
+
+    async def _unless_it_ends(self, connected: Coroutine[Any, Any, T]) -> T:
+        waits = asyncio.ensure_future(connected)
+        ended = asyncio.ensure_future(self._process.wait())
+        await asyncio.wait([waits, ended], return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if not waits.done():
+            waits.cancel()
+            raise RuntimeError("the process under valgrind has ended, see above")
+        return waits.result()
 
 
 @asynccontextmanager
@@ -109,12 +129,12 @@ async def _forking_process(url: str, folder: Path) -> AsyncGenerator[_ForkingPro
         *(f"--cachegrind-out-file={folder}/%p", sys.executable, "-m", "tools.benchmarks.budget.server"),
         stdin=asyncio.subprocess.PIPE,
         # The arguments of a process can be read by all accounts of the machine.
-        env={**os.environ, "DATABASE_URL": url, "PYTHONHASHSEED": "0"},
+        env={**os.environ, **_ONLY_THE_REQUESTS, "DATABASE_URL": url, "PYTHONHASHSEED": "0"},
     )
-    assert process.stdin is not None  # noqa: S101 - for the type checkers
     try:
-        yield _ForkingProcess(process.stdin, folder)
+        yield _ForkingProcess(process, folder)
     finally:
+        assert process.stdin is not None  # noqa: S101 - for the type checkers
         process.stdin.close()
         await process.wait()
 
