@@ -8,7 +8,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := sqlalchemy==2.0.56 aiohttp==3.11.0 starlette==0.45.3 fastapi==0.115.12 falcon==4.0.0 litestar==2.15.0 quart==0.19.9
 
-.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark budget api dashboards docs links pictures lock clean always
+# The projects that `make benchmark` measures beside this one, in environments of their own. Their versions are those of
+# requirements.lock, but for packages of which a peer needs another.
+PEERS := advanced_alchemy aiohttp_sqlalchemy opentelemetry published
+OTHER_VERSIONS_opentelemetry := sqlalchemy
+
+.PHONY: demo observe overload test test-oldest test-newest test-plain-greenlets prove soak lint workflows types imports distribution check benchmark benchmark-docs budget api dashboards docs links pictures lock clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.shop $(if $(DURATION),--duration $(DURATION)) $(if $(PORT),--port $(PORT)) $(if $(FRAMEWORK),--framework $(FRAMEWORK))
@@ -72,8 +77,16 @@ imports: $(VENV)/.installed
 distribution: $(VENV)/.installed
 	.ci/check-distribution
 
-benchmark: $(VENV)/.installed
-	$(BIN)/python -m tools.benchmarks.request_cpu
+# CPU time of a request by hand, through this library and through its peers, each of which has an environment of its own:
+# half an hour. Less: make benchmark SETS=2 FRAMEWORKS="sanic starlette". MEASURED=tools/benchmarks/peers/measured.json
+# is what `make benchmark-docs` draws and writes into the documentation.
+benchmark: $(VENV)/.installed $(PEERS:%=$(VENV)-peers/%/.installed)
+	$(BIN)/python -m tools.benchmarks.peers --environments $(VENV)-peers $(if $(SETS),--sets $(SETS)) \
+		$(if $(FRAMEWORKS),--frameworks $(FRAMEWORKS)) $(if $(MEASURED),--write $(MEASURED))
+
+# Writes the table of docs/explanation/costs.md, and its picture.
+benchmark-docs: $(VENV)/.pictures
+	$(BIN)/python -m tools.pictures.costs
 
 # Instructions of ten standard requests, where there is valgrind. BUDGET=--write makes a new budget.
 budget: $(VENV)/.installed
@@ -98,6 +111,11 @@ links: $(VENV)/.docs
 # Writes docs/pictures/*.png from a shop in trouble: about four minutes. Node and matplotlib are for this alone.
 pictures: $(VENV)/.pictures
 	PATH="$(abspath $(BIN)):$(abspath $(VENV))/viewer/node_modules/.bin:$$PATH" $(BIN)/python -m tools.pictures
+	$(BIN)/python -m tools.pictures.costs
+
+lock_peer = $(BIN)/uv pip compile tools/benchmarks/peers/$(1)/requirements.in --universal --python-version 3.11 \
+	--constraint <(awk '/^[^ ]/ { is_ours = !/^$(or $(OTHER_VERSIONS_$(1)),-)==/ } is_ours' requirements.lock) \
+	--generate-hashes --no-header --no-annotate --upgrade --output-file tools/benchmarks/peers/$(1)/requirements.lock
 
 # Versions and hashes for every supported Python; no index is named, so the installer's own is used.
 lock: $(VENV)/.installed
@@ -107,6 +125,7 @@ lock: $(VENV)/.installed
 		--generate-hashes --no-header --no-annotate --upgrade --output-file docs/requirements.lock
 	$(BIN)/uv pip compile --group pyproject.toml:pictures --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --output-file tools/pictures/requirements.lock
+	$(foreach peer,$(PEERS),$(call lock_peer,$(peer)) &&) true
 
 # $(call install,FOLDER,REQUIREMENTS): by uv, which takes seconds; by pip where uv fails, because pip has its own settings.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes --requirement $(2) || \
@@ -132,6 +151,11 @@ $(VENV)/.pictures: $(VENV)/.installed tools/pictures/requirements.lock tools/pic
 	cd $(VENV)/viewer && PATH="$(abspath $(BIN)):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
+$(VENV)-peers/%/.installed: tools/benchmarks/peers/%/requirements.lock $(VENV)/.installed
+	$(PYTHON) -m venv --clear $(VENV)-peers/$*
+	@$(call install,$(VENV)-peers/$*,tools/benchmarks/peers/$*/requirements.lock)
+	touch $@
+
 $(VENV)-oldest/.installed: $(VENV)/.installed
 	$(PYTHON) -m venv $(VENV)-oldest
 	@$(call install,$(VENV)-oldest,requirements.lock)
@@ -151,4 +175,4 @@ $(VENV)-newest/.installed: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest $(VENV)-peers

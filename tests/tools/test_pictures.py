@@ -36,6 +36,7 @@ def test_the_viewer_is_the_one_that_make_observe_recommends() -> None:
         ("docs/how-to/use-dashboards-and-alerts.md", 1),
         ("docs/how-to/send-traces.md", 1),
         ("docs/how-to/inspector.md", 1),
+        ("docs/explanation/costs.md", 1),
     ],
 )
 def test_pictures_of_the_documentation_are_there_and_small(document: str, pictures: int) -> None:

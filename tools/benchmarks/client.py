@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -47,7 +47,12 @@ class ServerUnderTest:
 
 @asynccontextmanager
 async def server_under_test(
-    url: str, core: int | None, module: str, *arguments: str
+    url: str,
+    core: int | None,
+    module: str,
+    *arguments: str,
+    python: Sequence[str] = (sys.executable,),
+    variables: Mapping[str, str] = {},
 ) -> AsyncGenerator[ServerUnderTest]:
     """Start a server process, on a core of its own where there are two.
 
@@ -56,9 +61,11 @@ async def server_under_test(
         core: the processor that the server is pinned to.
         module: the server's program.
         arguments: its other arguments.
+        python: the interpreter, with its options.
+        variables: of the process's environment, beside those of this process.
 
     """
-    command = [sys.executable, "-m", module, *arguments]
+    command = [*python, "-m", module, *arguments]
     if core is not None:
         command += ["--core", str(core)]
     process = await asyncio.create_subprocess_exec(
@@ -66,7 +73,7 @@ async def server_under_test(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # The arguments of a process can be read by all accounts of the machine.
-        env={**os.environ, "DATABASE_URL": url},
+        env={**os.environ, "DATABASE_URL": url, **variables},
     )
     assert process.stdin is not None  # noqa: S101 - for the type checkers
     assert process.stdout is not None  # noqa: S101 - for the type checkers

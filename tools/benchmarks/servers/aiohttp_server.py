@@ -2,22 +2,25 @@
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any
 
+import asyncpg as untyped_asyncpg  # type: ignore[import-untyped] # it has no types
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from context_async_sqlalchemy import DBConnect, db_session, setup_db
 from context_async_sqlalchemy.adapter_kit import Context
 from context_async_sqlalchemy.observer import Observer
 from context_async_sqlalchemy_opentelemetry import OpenTelemetryObserver
 from tools.benchmarks.servers import on_aiohttp
-from tools.benchmarks.servers.common import FIRST, POOL, SECOND, chosen
+from tools.benchmarks.servers.common import FIRST, POOL, SECOND, SQL, chosen
 from tools.benchmarks.servers.on_aiohttp import nothing
 from tools.benchmarks.servers.tracing import server_span, tracer_provider
+
+asyncpg: Any = untyped_asyncpg
 
 
 def bare(_url: str) -> web.Application:
@@ -46,21 +49,36 @@ def empty_hooks(url: str) -> web.Application:
 
 def by_hand(url: str) -> web.Application:
     """Serve with the transaction written out in the handler."""
-    engine = create_async_engine(url, **POOL)
-    maker = async_sessionmaker(engine, expire_on_commit=False)
+    return on_aiohttp.by_hand(create_async_engine(url, **POOL))
+
+
+def by_hand_in_server_span(url: str) -> web.Application:
+    """Serve with the transaction written out in the handler, in a server span that is sampled."""
+    return on_aiohttp.by_hand(create_async_engine(url, **POOL), server_span(tracer_provider(is_sampled=True)))
+
+
+def driver_alone(url: str) -> web.Application:
+    """Serve with asyncpg, its pool, and no SQLAlchemy: the lower bound of what a request can cost."""
+    app = web.Application()
+    made: list[Any] = []
+
+    async def leave(_connection: object) -> None:
+        """Take the place of a reset, which SQLAlchemy's pool does not ask the database for either."""
+
+    async def pool(_app: web.Application) -> AsyncGenerator[None]:
+        dsn = url.replace("+asyncpg", "")
+        async with asyncpg.create_pool(dsn, min_size=0, max_size=POOL["pool_size"], reset=leave) as opened:
+            made.append(opened)
+            yield
 
     async def two_selects(_request: web.Request) -> web.Response:
-        async with maker() as session, session.begin():
-            first = (await session.execute(FIRST)).one()
-            second = (await session.execute(SECOND)).one()
-        return web.json_response([first.name, second.name])
+        async with made[0].acquire() as connection, connection.transaction():
+            first = await connection.fetchrow(SQL, 1)
+            second = await connection.fetchrow(SQL, 2)
+        return web.json_response([first["name"], second["name"]])
 
-    async def dispose(_app: web.Application) -> None:
-        await engine.dispose()
-
-    app = web.Application()
     app.router.add_get("/two-selects", two_selects)
-    app.on_cleanup.append(dispose)
+    app.cleanup_ctx.append(pool)
     return app
 
 
@@ -113,6 +131,8 @@ APPLICATIONS: dict[str, Callable[[str], web.Application]] = {
     "bare": bare,
     "empty_hooks": empty_hooks,
     "by_hand": by_hand,
+    "by_hand_in_server_span": by_hand_in_server_span,
+    "driver_alone": driver_alone,
     "unobserved": partial(by_library, observers=()),
     "measured": by_library,
     "inspected": partial(by_library, inspector_path="/_db"),

@@ -17,6 +17,8 @@ items = Table("benchmark_items", metadata, Column("id", Integer, primary_key=Tru
 
 FIRST = select(items.c.id, items.c.name).where(items.c.id == 1)
 SECOND = select(items.c.id, items.c.name).where(items.c.id == 2)
+SQL = "SELECT benchmark_items.id, benchmark_items.name FROM benchmark_items WHERE benchmark_items.id = $1::INTEGER"
+"""What SQLAlchemy makes of either, for those who do without it."""
 
 POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 0}
 

@@ -6,13 +6,34 @@ import time
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from tools.benchmarks.servers.common import tell_ready
+from tools.benchmarks.servers.common import FIRST, SECOND, tell_ready
 
 
 async def nothing(_request: web.Request) -> web.Response:
     """Answer without the database."""
     return web.Response(text="nothing")
+
+
+def by_hand(engine: AsyncEngine, *middlewares: Middleware) -> web.Application:
+    """Serve with the transaction written out in the handler, inside of middlewares."""
+    maker = async_sessionmaker(engine, expire_on_commit=False)
+
+    async def two_selects(_request: web.Request) -> web.Response:
+        async with maker() as session, session.begin():
+            first = (await session.execute(FIRST)).one()
+            second = (await session.execute(SECOND)).one()
+        return web.json_response([first.name, second.name])
+
+    async def dispose(_app: web.Application) -> None:
+        await engine.dispose()
+
+    app = web.Application(middlewares=middlewares)
+    app.router.add_get("/two-selects", two_selects)
+    app.on_cleanup.append(dispose)
+    return app
 
 
 async def _cpu_time(_request: web.Request) -> web.Response:

@@ -1,0 +1,1 @@
+"""advanced-alchemy, in an environment of its own."""

@@ -1,0 +1,1 @@
+"""aiohttp-sqlalchemy, in an environment of its own."""

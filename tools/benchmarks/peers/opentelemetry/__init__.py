@@ -1,0 +1,1 @@
+"""OpenTelemetry's instrumentation of SQLAlchemy, in an environment of its own."""
