@@ -1,0 +1,1 @@
+"""How the cost of the library grows with an application."""
