@@ -54,7 +54,7 @@ test-newest: $(VENV)-newest/.installed
 
 # Each call of a session in a greenlet of its own, as SQLAlchemy does it. All tests, as each night: TESTS=tests
 test-plain-greenlets: $(VENV)/.installed
-	CONTEXT_ASYNC_SQLALCHEMY_KEEP_GREENLETS=0 $(BIN)/python $(PYTEST) $(or $(TESTS),tests/core/context)
+	CONTEXT_ASYNC_SQLALCHEMY_KEEP_GREENLETS=0 $(BIN)/python $(PYTEST) $(or $(TESTS),tests/core/context tests/core/finishing --ignore tests/core/finishing/test_ended_by_the_server.py)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
