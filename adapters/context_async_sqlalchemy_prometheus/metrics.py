@@ -23,6 +23,7 @@ WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
 USE_BUCKETS = (*WAIT_BUCKETS, 60, 300)
 """Seconds: the buckets go on to 300 because streams may hold a connection for minutes."""
 
+
 _NANOSECOND = 1e-9
 
 
@@ -141,8 +142,6 @@ class PoolSeries:
     at one.
     """
 
-    __slots__ = ("create_time", "invalidations", "leaks_suspected", "waits_cancelled")
-
     def __init__(self, metrics: Metrics, pool: str) -> None:
         self.create_time = metrics.create_time.labels(pool)
         self.leaks_suspected = metrics.leaks_suspected.labels(pool)
@@ -158,21 +157,6 @@ class RouteSeries:
     transactions get no series at zero: the pool's invalidation counter covers them. Transactions of unknown outcome
     get one, so that an alert can name the route.
     """
-
-    __slots__ = (
-        "_early_releases",
-        "_labels",
-        "_metrics",
-        "_saved",
-        "_transactions",
-        "held_idle",
-        "nested_checkouts",
-        "requests_shed",
-        "statements",
-        "timeouts",
-        "use_time",
-        "wait_time",
-    )
 
     def __init__(self, metrics: Metrics, pool: str, route: str) -> None:
         self._metrics = metrics
@@ -202,13 +186,16 @@ class RouteSeries:
         self.held_idle.observe(idle * _NANOSECOND if idle > 0 else 0.0, exemplar)
         self.statements.inc(checkout.statements)
         for transaction in checkout.transactions:
-            series = self._transactions.get(transaction.outcome) or self._transactions_that(transaction.outcome)
-            series.observe((transaction.ended_at - transaction.started_at) * _NANOSECOND, exemplar)
+            self._transactions_that(transaction.outcome).observe(
+                (transaction.ended_at - transaction.started_at) * _NANOSECOND, exemplar
+            )
         if checkout.is_early:
             self._early_releases_by(checkout.released_by).inc()
 
     def _transactions_that(self, outcome: TransactionOutcome) -> HistogramSeries:
-        series = self._transactions[outcome] = self._metrics.transaction_duration.labels(*self._labels, outcome)
+        series = self._transactions.get(outcome)
+        if series is None:
+            series = self._transactions[outcome] = self._metrics.transaction_duration.labels(*self._labels, outcome)
         return series
 
     def _early_releases_by(self, cause: ReleaseCause) -> CounterSeries:

@@ -11,7 +11,6 @@ from prometheus_client.exposition import gzip_accepted
 
 from context_async_sqlalchemy.adapter_kit import kind_of, workers_of_command
 from context_async_sqlalchemy.observer import (
-    NO_ROUTE,
     Checkout,
     ContextOutcome,
     ContextRecord,
@@ -158,17 +157,9 @@ class PrometheusObserver(Observer):
 
     def checkout_ended(self, checkout: Checkout) -> None:
         """Measure the wait, the hold and the transactions of a checkout."""
-        traces, released_at = self._traces, checkout.released_at
-        exemplar = None if released_at < traces.asleep_until else traces.current(released_at)
-        context = checkout.context
-        labels = checkout.pool.name, NO_ROUTE if context is None else context.route
-        lock = self._lock
-        lock.acquire()  # Faster than "with", and this is called for each request.
-        try:
-            series = self._by_route.get(labels) or self._of_route(*labels)
-            series.checkout_ended(checkout, exemplar)
-        finally:
-            lock.release()
+        exemplar, route = self._traces.current(), checkout.route
+        with self._lock:
+            self._of_route(checkout.pool.name, route).checkout_ended(checkout, exemplar)
         if self._gauges is not None:
             self._gauges.keep_fresh()
 
