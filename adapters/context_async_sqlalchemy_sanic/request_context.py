@@ -9,9 +9,9 @@ task ends the context.
 """
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary
 
 from sanic import Request
 from sanic.exceptions import ServerError
@@ -34,8 +34,6 @@ class RequestContext(Context):
 
     """
 
-    __slots__ = ("_task",)
-
     def __init__(self, rules: Rules, request: AnyRequest, task: RequestTask) -> None:
         super().__init__(rules, None, request)
         self._task: RequestTask | None = task
@@ -51,7 +49,7 @@ class RequestContext(Context):
         """Add a session; the first session makes the context wait for the headers and the end of the response."""
         request: Any = self.owner
         if not self.sessions and request is not None:
-            before_headers_and_end(request.stream, release_by_status, self)
+            before_headers_and_end(request.stream, partial(release_by_status, self))
         super().put(connect, session)
 
     def end(self) -> None:
@@ -81,9 +79,7 @@ class RequestContexts:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        # A dict with weak references as keys is faster than a WeakKeyDictionary. Every request calls `get_or_end`.
-        self._contexts: dict[ref[AnyRequest], Context] = {}
-        self._forget: Callable[[ref[AnyRequest]], object] = self._contexts.pop
+        self._contexts: WeakKeyDictionary[AnyRequest, Context] = WeakKeyDictionary()
         # A task that outlives its request finds this context if the request has never used the database.
         self._ended = Context(rules)
         self._ended.end()
@@ -93,20 +89,20 @@ class RequestContexts:
 
     def get(self, request: AnyRequest) -> Context | None:
         """Return the context of a request, open or ended, or None if the request has no context."""
-        return self._contexts.get(ref(request))
+        return self._contexts.get(request)
 
     def get_or_open(self, request: AnyRequest) -> Context:
         """Return the context of a request, open or ended; if the request has no context, open one."""
-        context = self._contexts.get(ref(request))
+        context = self._contexts.get(request)
         if context is None:
             task = task_of(request)
             context = self._ended if task is None else RequestContext(self._rules, request, task)
-            self._contexts[ref(request, self._forget)] = context
+            self._contexts[request] = context
         return context
 
     def get_or_end(self, request: AnyRequest) -> Context:
         """Return the context of a request, open or ended; if the request has no context, it never gets one."""
-        return self._contexts.setdefault(ref(request, self._forget), self._ended)
+        return self._contexts.setdefault(request, self._ended)
 
 
 def find_context_of_request() -> Context | None:

@@ -6,7 +6,7 @@ Some of these attributes have no public name, so a new version of Sanic may rena
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from sanic import Request
 from sanic import __version__ as sanic_version
@@ -21,8 +21,7 @@ from context_async_sqlalchemy.observer import ReleaseCause
 AnyRequest = Request[Any, Any]
 RequestTask = asyncio.Task[Any]
 Send = Callable[..., Awaitable[None]]
-Argument = TypeVar("Argument")
-Callback = Callable[[Argument, int, ReleaseCause], Awaitable[None]]
+Callback = Callable[[int, ReleaseCause], Awaitable[object]]
 
 _NEEDED_ATTRIBUTES: tuple[tuple[type, str], ...] = (
     (Http, "response_func"),
@@ -83,7 +82,7 @@ def task_of(request: AnyRequest) -> RequestTask | None:
     return task
 
 
-def before_headers_and_end(stream: Any, callback: Callback[Argument], argument: Argument) -> None:
+def before_headers_and_end(stream: Any, callback: Callback) -> None:
     """Await a callback before a stream sends the headers of its response, and before the last piece of the body.
 
     A signal would be sent for every piece of every response (``http.lifecycle.send``). Response middleware cannot
@@ -92,9 +91,8 @@ def before_headers_and_end(stream: Any, callback: Callback[Argument], argument: 
 
     Args:
         stream: the request's stream. If it is None, or the response is complete, nothing is replaced.
-        callback: awaited with ``argument``, the status of the response, and ``"headers"`` or ``"end"``. If it raises,
-            the headers or the last piece are not sent. The connection to the client is cut if the headers are out.
-        argument: any object; passed here, so that the callback needs no closure.
+        callback: awaited with the status of the response, and ``"headers"`` or ``"end"``. If it raises, the headers or
+            the last piece are not sent. The connection to the client is cut if the headers are out.
 
     """
     if stream is None:
@@ -102,7 +100,7 @@ def before_headers_and_end(stream: Any, callback: Callback[Argument], argument: 
     # An HTTP/1 stream keeps the function that sends next in `response_func`. Other streams have a method `send`.
     name = "response_func" if hasattr(stream, "response_func") else "send"
     if stream.stage is Stage.RESPONSE:
-        _before_end(stream, name, callback, argument)
+        _before_end(stream, name, callback)
     if stream.stage is not Stage.HANDLER:
         return
     send_headers: Send = getattr(stream, name)
@@ -110,15 +108,15 @@ def before_headers_and_end(stream: Any, callback: Callback[Argument], argument: 
     async def call_back_and_send(*args: Any, **kwargs: Any) -> None:
         setattr(stream, name, send_headers)
         if stream.response is not None:
-            await callback(argument, stream.response.status, "headers")
+            await callback(stream.response.status, "headers")
         await send_headers(*args, **kwargs)
         if stream.stage is Stage.RESPONSE:
-            _before_end(stream, name, callback, argument)
+            _before_end(stream, name, callback)
 
     setattr(stream, name, call_back_and_send)
 
 
-def _before_end(stream: Any, name: str, callback: Callback[Argument], argument: Argument) -> None:
+def _before_end(stream: Any, name: str, callback: Callback) -> None:
     """Await a callback before a stream sends the last piece of its body, because the client then has all of it."""
     send: Send = getattr(stream, name)
     if getattr(stream, "head_only", False):
@@ -135,7 +133,7 @@ def _before_end(stream: Any, name: str, callback: Callback[Argument], argument: 
         if end_stream or (counts and len(data) >= stream.response_bytes_left):
             setattr(stream, name, send)
             try:
-                await callback(argument, stream.response.status, "end")
+                await callback(stream.response.status, "end")
             except BaseException:
                 cut_connection(stream.request)
                 raise
