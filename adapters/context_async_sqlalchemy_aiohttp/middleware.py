@@ -1,7 +1,6 @@
 """The two hooks around an aiohttp request: the middleware, and the signal before the headers are written."""
 
-from collections.abc import Awaitable
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http import StreamWriter
@@ -40,7 +39,6 @@ def db_context_middleware(lifecycle: Lifecycle, *, is_outermost: bool) -> Middle
             # The middleware of a parent application has opened the request's context.
             return await handler(request)
         context = RequestContext(lifecycle, parent, request)
-        context.is_streaming = False
         # The variable is never reset, because aiohttp runs each request in a separate task. A task that outlives the
         # request finds the ended context, and gets an error that says so.
         current.set(context)
@@ -122,16 +120,7 @@ def _unavailable(error: PoolOverloadedError) -> web.Response:
     return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 
-class _AlreadyDone:
-    __await__ = ().__iter__
-
-
-# aiohttp awaits every receiver for every response. To await this object calls no Python code, so it costs less than a
-# coroutine that does nothing.
-_ALREADY_DONE = cast("Awaitable[None]", _AlreadyDone())
-
-
-def release_before_headers(request: web.Request, response: web.StreamResponse) -> Awaitable[None]:
+async def release_before_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Commit or roll back before the headers of a stream or a websocket are written.
 
     This is a receiver of the signal ``on_response_prepare``. For an ordinary response the context has ended before
@@ -139,19 +128,13 @@ def release_before_headers(request: web.Request, response: web.StreamResponse) -
     """
     current_context = current.get()
     if current_context is None or not current_context.is_open:
-        return _ALREADY_DONE
+        return
     context = find_request_context(request, current_context)
     if context is None:
-        return _ALREADY_DONE
+        return
     context.is_streaming = True
     context.stream = response
     release_before_last_piece(context, request, response)
-    if not context.sessions:
-        return _ALREADY_DONE
-    return _release(context, request, response)
-
-
-async def _release(context: RequestContext, request: web.Request, response: web.StreamResponse) -> None:
     try:
         await release_by_status(context, response.status)
     except BaseException:

@@ -9,15 +9,12 @@ class RequestContext(Context):
     """The context of an aiohttp request, which is its owner.
 
     Attributes:
-        is_streaming: whether the handler has begun the response itself. The middleware sets it to False, because an
-            ``__init__`` would be one more call for every request.
+        is_streaming: whether the handler has begun the response itself.
         stream: that response. It is not set before.
 
     """
 
-    __slots__ = ("is_streaming", "stream")
-
-    is_streaming: bool
+    is_streaming = False
     stream: web.StreamResponse
 
     @property
