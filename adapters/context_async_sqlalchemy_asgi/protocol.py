@@ -27,9 +27,7 @@ def is_stream(scope: Scope, status: int, start: Message) -> bool:
         start: the first message of the response.
 
     """
-    if any(name.lower() == b"content-length" for name, _ in start.get("headers", ())):
-        return False
-    return status not in _STATUSES_WITHOUT_BODY and scope.get("method") != "HEAD"
+    return not has_length(start) and status not in _STATUSES_WITHOUT_BODY and scope.get("method") != "HEAD"
 
 
 def kept_piece(message: Message) -> Message:

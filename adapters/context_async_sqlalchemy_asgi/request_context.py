@@ -32,18 +32,6 @@ class RequestContext(Context):
 
     """
 
-    __slots__ = (
-        "_held",
-        "_released_stand_ins",
-        "_send",
-        "_start",
-        "failure",
-        "is_complete",
-        "is_released_inside",
-        "is_started",
-        "status",
-    )
-
     def __init__(self, rules: Rules, scope: Scope, send: Send, parent: Context | None) -> None:
         super().__init__(rules, parent, scope)
         self._send = send
@@ -73,8 +61,7 @@ class RequestContext(Context):
             return self._begin(message)
         if not self.is_started:
             return self._send(message)
-        # Not `message.get`, because it is one more call for every request.
-        if "more_body" not in message or not message["more_body"]:
+        if not message.get("more_body", False):
             self.is_complete = True
         if not self.sessions and self._held is None:
             return self._send(message)
@@ -83,12 +70,12 @@ class RequestContext(Context):
     async def release(self, cause: ReleaseCause) -> None:
         """Commit or roll back by the status; after a failure, commit nothing more of this context."""
         try:
-            await release_by_status(self, self.status, cause)
+            released = await release_by_status(self, self.status, cause)
         except Exception as error:
             self.failure = error
             self.rollback_only = True
             raise
-        self._released_stand_ins += stand_ins(self)
+        self._released_stand_ins += stand_ins(released)
 
     def transactions(self) -> Work:
         """Return the sessions that are in a transaction.
@@ -132,8 +119,6 @@ class WebSocketContext(RequestContext):
         is_shed: whether the framework closes the websocket because of a ``PoolOverloadedError``.
 
     """
-
-    __slots__ = ("is_shed",)
 
     def __init__(self, rules: Rules, scope: Scope, send: Send, parent: Context | None) -> None:
         super().__init__(rules, scope, send, parent)

@@ -106,10 +106,8 @@ def close_if_idle(session: AsyncSession) -> bool:
         False if the session is in a transaction, is a mock, or if its ``close()`` has raised.
 
     """
-    if session.in_transaction():
-        return False
     sync_session = sync_session_of(session)
-    if sync_session is None:
+    if sync_session is None or sync_session.in_transaction():
         return False
     try:
         sync_session.close()

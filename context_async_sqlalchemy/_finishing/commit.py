@@ -82,13 +82,13 @@ async def _commit_each(context: Context, work: Work, caller: asyncio.Task[Any] |
         # The caller was cancelled after it had handed the work over, and no COMMIT has been sent yet.
         await rollback_sessions(context, work)
         raise asyncio.CancelledError
-    names = [database.name for database, _ in work]
     for position, (database, session) in enumerate(work):
         try:
             await _commit(context, database, session)
         except BaseException as failure:
             await roll_back_after(failure, context, work[position:])
             if position > 0:
+                names = [database.name for database, _ in work]
                 raise PartialCommitError(names[:position], names[position], names[position + 1 :]) from failure
             raise
     if context.rules.after_commit is not None:

@@ -63,7 +63,7 @@ async def finish(context: Context, *, commit: bool | None) -> None:
                 # A second time, because a hook may have used a connection that had no transaction before.
                 if context.rules.has_commit_hooks and (work := context.transactions()):
                     await commit_sessions(context, work)
-        elif commit is not None and (work := stand_ins(context)):
+        elif commit is not None and (work := stand_ins(context.transactions())):
             # Rolled back here, because a mock's close() rolls nothing back.
             await run_to_end(rollback_sessions(context, work))
     except BaseException as error:
@@ -74,12 +74,12 @@ async def finish(context: Context, *, commit: bool | None) -> None:
         await _close_and_end(context, commits=commits)
 
 
-def stand_ins(context: Context) -> Work:
-    """Return the mocks among a context's sessions that report a transaction. See docs/decisions/0009."""
-    return [entry for entry in context.transactions() if sync_session_of(entry[1]) is None]
+def stand_ins(work: Work) -> Work:
+    """Return the mocks among sessions. See docs/decisions/0009."""
+    return [entry for entry in work if sync_session_of(entry[1]) is None]
 
 
-async def release_by_status(context: Context, status: int, cause: ReleaseCause = "headers") -> None:
+async def release_by_status(context: Context, status: int, cause: ReleaseCause = "headers") -> Work:
     """Commit or roll back the open transactions by the status, before the headers of a stream are sent.
 
     A transaction with an open server-side cursor is left alone. See docs/decisions/0003.
@@ -89,19 +89,22 @@ async def release_by_status(context: Context, status: int, cause: ReleaseCause =
         status: the status of the response.
         cause: the cause in the observers' records. ``"end"`` is not an early release, because the response is complete.
 
+    Returns:
+        The sessions that were committed or rolled back.
+
     Raises:
         Exception: a commit failed. The adapter must not send the response of a success.
 
     """
     if not context.is_open:
-        return
+        return []
     work = [
         (database, session)
         for database, session in context.transactions()
         if not (isinstance(session, ContextSession) and session.is_streaming)
     ]
     if not work:
-        return
+        return []
     context.releasing = cause
     try:
         if not context.rollback_only and context.rules.commit_on(status):
@@ -115,6 +118,7 @@ async def release_by_status(context: Context, status: int, cause: ReleaseCause =
             await run_to_end(rollback_sessions(context, work))
     finally:
         context.releasing = None
+    return work
 
 
 async def _close_and_end(context: Context, *, commits: bool) -> None:
