@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from ._connecting import PasswordSource, prepare_connects
 from ._context.checks import check_hook, check_name, check_text, require_awaitable
-from ._context.context_session import context_session_maker
+from ._context.context_session import context_session
 from ._engine_creation import (
     EngineCreatorFunc,
     SessionMakerCreatorFunc,
@@ -101,8 +101,6 @@ class DBConnect:
         self._before_create_session_handler = before_create_session_handler
         self._engine: AsyncEngine | None = None
         self._session_maker: async_sessionmaker[AsyncSession] | None = None
-        # Makes the sessions of contexts. It is None if `create_session` has to make them.
-        self.make_context_session: Callable[[], AsyncSession] | None = None
         self._substitute: async_sessionmaker[AsyncSession] | None = None
         self._observations = join(self)
         self._probe: Probe | None = None
@@ -261,12 +259,7 @@ class DBConnect:
 
     async def create_session(self) -> AsyncSession:
         """Return a new session, which holds no connection before its first statement."""
-        make = self.make_context_session
-        if make is None:
-            make = context_session_maker(await self.session_maker())
-            if self._before_create_session_handler is None:
-                self.make_context_session = make
-        return make()
+        return context_session(await self.session_maker())
 
     async def session_maker(self) -> async_sessionmaker[AsyncSession]:
         """Return the session maker. The first use makes it.
@@ -284,7 +277,7 @@ class DBConnect:
     async def close(self) -> None:
         """Dispose of the engine. A later use makes a new engine."""
         engine, self._engine = self._engine, None
-        self._session_maker = self.make_context_session = None
+        self._session_maker = None
         probe, self._probe = self._probe, None
         try:
             if engine is not None:
@@ -328,12 +321,10 @@ class DBConnect:
     def substitute_session_maker(self, maker: async_sessionmaker[AsyncSession]) -> Generator[None]:
         """Make all sessions by another maker during the block, in every task. This is for tests."""
         previous, self._substitute = self._substitute, maker
-        self.make_context_session = None
         try:
             yield
         finally:
             self._substitute = previous
-            self.make_context_session = None
 
     def _connect(self, host: str | None) -> async_sessionmaker[AsyncSession]:
         # This is no coroutine, so that two tasks that race for the first use make one engine.
@@ -353,7 +344,6 @@ class DBConnect:
             prepare_connects(engine.sync_engine, self._place(engine, host), self._password)
         self._engine, self._session_maker, self.host = engine, maker, host
         limit_waits(engine.sync_engine, self.name, self._max_wait, self._max_waiting)
-        self.make_context_session = None
         self._renew_probe()
         return maker
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ._context.checks import require_connection
-from ._context.current import current, current_context
+from ._context.current import current_context
 from ._finishing.close import close_if_idle, close_sessions, rollback_sessions
 from ._finishing.commit import commit_sessions
 from ._runtime.shield import run_to_end
@@ -37,26 +37,16 @@ async def db_session(connect: DBConnect) -> AsyncSession:
         await session.execute(...)
 
     """
-    context = current.get() or current_context()
-    if not context.is_open:
-        context.require_open()
-    session = context.sessions.get(connect)
+    context = current_context()
+    session = context.session(connect)
     if session is not None:
         return session
-    try:
-        make = connect.make_context_session
-    except AttributeError:
-        require_connection(connect)
-        raise
-    if make is None:
-        if context.rules.has_connections:
-            connect.report_if_not_set_up()
-        # The creation may await. If another task adds its session meanwhile, the new session is dropped. It has run no
-        # statement, so it holds no connection. If the context ends meanwhile, `put_if_absent` raises.
-        return context.put_if_absent(connect, await connect.create_session())
-    session = make()
-    context.put(connect, session)
-    return session
+    require_connection(connect)
+    if context.rules.has_connections:
+        connect.report_if_not_set_up()
+    # The creation may await. If another task adds its session meanwhile, the new session is dropped. It has run no
+    # statement, so it holds no connection. If the context ends meanwhile, `put_if_absent` raises.
+    return context.put_if_absent(connect, await connect.create_session())
 
 
 @asynccontextmanager

@@ -122,7 +122,7 @@ def require_awaitable(answer: Awaitable[T], of: str) -> Awaitable[T]:
 def require_connection(given: object) -> None:
     """Raise TypeError unless an object can be used as a DBConnect."""
     # Not isinstance(), because it may be a mock in a test.
-    if isinstance(given, type) or not hasattr(given, "make_context_session"):
+    if isinstance(given, type) or not hasattr(given, "create_session"):
         raise TypeError(
             f"a DBConnect is needed, as it is given to setup_db: got {kind_of(given)}. Make it once for a database, by "
             "DBConnect.from_url(url)"

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from context_async_sqlalchemy.observer import ReleaseCause
 
-from .context_session import ContextSession, sync_session_of
+from .context_session import sync_session_of
 from .late_use import refuse
 from .rules import Rules
 
@@ -66,23 +66,6 @@ class Context:
 
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_closed",
-        "_finisher",
-        "has_committed",
-        "has_ended",
-        "is_open",
-        "is_retried",
-        "owner",
-        "parent",
-        "record",
-        "releasing",
-        "rollback_only",
-        "rules",
-        "sessions",
-    )
-
     def __init__(self, rules: Rules, parent: "Context | None" = None, owner: object = None) -> None:
         self.is_open = True
         # `is_open` becomes False when the end begins, and `has_ended` becomes True when it is complete. In between, the
@@ -129,8 +112,7 @@ class Context:
 
     def put(self, connect: Database, session: AsyncSession) -> None:
         """Add a session, which the context commits or rolls back, and closes."""
-        if not self.is_open:
-            self.require_open()
+        self.require_open()
         self.sessions[connect] = session
         if self.is_retried:
             self._watch(session)
@@ -146,13 +128,7 @@ class Context:
 
     def transactions(self) -> Work:
         """Return the sessions that are in a transaction, in the order in which the context got them."""
-        work: Work = []
-        # Neither a comprehension nor AsyncSession's own method, because each is one more call for every request.
-        for entry in self.sessions.items():
-            session = entry[1]
-            if (session.sync_session if isinstance(session, ContextSession) else session).in_transaction():
-                work.append(entry)
-        return work
+        return [entry for entry in self.sessions.items() if entry[1].in_transaction()]
 
     @property
     def response_has_begun(self) -> bool:

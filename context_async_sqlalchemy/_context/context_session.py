@@ -52,19 +52,16 @@ def _context_session_class(base: type[AsyncSession]) -> type[ContextSession]:
     return cast("type[ContextSession]", type(base.__name__, bases, {"__module__": base.__module__}))
 
 
-def context_session_maker(maker: async_sessionmaker[AsyncSession]) -> async_sessionmaker[AsyncSession]:
-    """Return a maker of :class:`ContextSession` that follows the application's own maker.
+def context_session(maker: async_sessionmaker[AsyncSession]) -> AsyncSession:
+    """Return a new :class:`ContextSession` with the class and the options of the application's own maker.
 
     Args:
-        maker: the application's maker. The sessions derive from its ``class_``. Its options are shared, so that later
-            changes by ``configure`` take effect. A maker of another type, such as a mock, is returned unchanged.
+        maker: the application's maker. A maker of another type, such as a mock, makes the session itself.
 
     """
     if type(maker) is not async_sessionmaker:
-        return maker
-    follower: async_sessionmaker[AsyncSession] = async_sessionmaker(class_=_context_session_class(maker.class_))  # type: ignore[arg-type]
-    follower.kw = maker.kw
-    return follower
+        return maker()
+    return _context_session_class(maker.class_)(**maker.kw)  # type: ignore[arg-type]
 
 
 def sync_session_of(session: AsyncSession) -> Session | None:
