@@ -131,12 +131,8 @@ class DialectHooks:
                 checkout.call_ended(transaction, started_at)
                 checkout.end(self._failed(outcome, connection, error), now(), error)
                 raise
-            ended_at = now()
-            checkout.call_began_at = 0
-            checkout.transaction = None
-            transaction.busy += ended_at - started_at
-            transaction.ended_at = ended_at
-            transaction.outcome = outcome
+            checkout.call_ended(transaction, started_at)
+            checkout.end(outcome, now())
             return None
 
         return do_end

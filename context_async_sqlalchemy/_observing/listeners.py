@@ -66,8 +66,6 @@ class Listeners:
         self.retried = overridden([observer.retried for observer in observers])
         self.leak_suspected = overridden([observer.leak_suspected for observer in observers])
         self.leak_returned = overridden([observer.leak_returned for observer in observers])
-        # These three events happen in every request. Their callers loop over the methods and log failures
-        # themselves, so that no request pays for a call of `notify`.
         of_all = [observer for observer in observers if not observer.hears_of_kept_only]
         self.context_began = overridden([observer.context_began for observer in observers])
         self.checkout_ended = overridden([observer.checkout_ended for observer in of_all])
@@ -83,7 +81,7 @@ def notify(methods: tuple[Callable[[*Args], None], ...], *args: *Args) -> None:
         try:
             method(*args)
         except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-            log_failure(method, error)
+            _log_failure(method, error)
 
 
 def overridden(methods: list[Callable[P, None]]) -> tuple[Callable[P, None], ...]:
@@ -95,7 +93,7 @@ def overridden(methods: list[Callable[P, None]]) -> tuple[Callable[P, None], ...
     )
 
 
-def log_failure(method: Callable[..., None], error: Exception) -> None:
+def _log_failure(method: Callable[..., None], error: Exception) -> None:
     """Log, once for each observer and method, that an observer has raised."""
     observer = getattr(method, "__self__", method)
     name = getattr(method, "__name__", repr(method))

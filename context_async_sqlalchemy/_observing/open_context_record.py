@@ -18,7 +18,7 @@ from context_async_sqlalchemy.observer import (
     TransactionOutcome,
 )
 
-from .listeners import Listeners, log_failure, notify
+from .listeners import Listeners, notify
 
 logger = logging.getLogger("context_async_sqlalchemy")
 
@@ -34,43 +34,22 @@ class OpenContextRecord(ContextRecord):
     Attributes:
         early: the early releases that last: the context has not checked out a connection of the same pool since.
         failed_pool: the pool of the last checkout with an error.
-        held: the number of connections that the context has checked out now. The pools count it.
+        held: the number of connections that the context has checked out now.
         last_transaction: the outcome of the transaction that ended last.
         is_to_commit: whether the end of the context commits. None before the end, and if nothing was decided.
 
     """
 
-    __slots__ = (
-        "_listeners",
-        "_request",
-        "_routing",
-        "context",
-        "early",
-        "failed_pool",
-        "held",
-        "is_to_commit",
-        "last_transaction",
-    )
-
-    # The inherited constructor is not called, because the call would cost more than the assignments.
-    def __init__(self, context: Context, listeners: Listeners, began_at: int) -> None:  # pyright: ignore[reportMissingSuperCall]
+    def __init__(self, context: Context, listeners: Listeners, began_at: int) -> None:
         # The route is looked up late, because some frameworks know it only after their middlewares have run.
-        self._route = None
+        super().__init__(None, began_at)
         self._routing = context.rules
         self._request = context.owner
         if context.owner is None:
             self._belong_to_request(context.parent)
-        self.began_at = began_at
-        self._epoch_offset = None
-        self.ended_at = 0
-        self.outcome = "unused"
-        self.error = None
-        self.keeps_history = False
-        self._history = None
-        self._notes = None
         self.context: Context | None = context
         self._listeners = listeners
-        self.early: list[Checkout] | None = None
+        self.early: list[Checkout] = []
         self.last_transaction: TransactionOutcome | None = None
         self.is_to_commit: bool | None = None
         self.failed_pool: ObservedPool | None = None
@@ -118,19 +97,22 @@ class OpenContextRecord(ContextRecord):
         return outermost
 
     def checkout_began(self, pool: ObservedPool, taken_at: int) -> None:
-        """End the early release of a pool, if there is one: the context has checked out a connection again."""
-        early = self.early or []
-        for checkout in reversed(early):
+        """Count a checkout, which ends the early release of its pool if there is one."""
+        self.held += 1
+        for checkout in reversed(self.early):
             if checkout.pool is pool:
-                early.remove(checkout)
+                self.early.remove(checkout)
                 self._end_early_release(checkout, taken_at)
                 break
 
-    def keep(self, checkout: Checkout) -> None:
-        """Keep a checkout that has ended: for the history, and as long as its early release lasts."""
+    def checkout_ended(self, checkout: Checkout) -> None:
+        """Keep what is needed of a checkout that has ended: for the history, and as long as its early release lasts."""
+        self.held -= 1
+        if checkout.transactions:
+            self.last_transaction = checkout.transactions[-1].outcome
+        if checkout.error is not None:
+            self.failed_pool = checkout.pool
         if checkout.is_early:
-            if self.early is None:
-                self.early = []
             self.early.append(checkout)
         if self.keeps_history:
             kept = self.checkouts
@@ -171,18 +153,12 @@ class OpenContextRecord(ContextRecord):
                 # The context had no session in a transaction. The application used engines, or its own sessions.
                 commits = last == "commit"
             self.outcome = "commit" if commits else "rollback"
-        if self.early is not None:
-            early, self.early = self.early, None
-            for checkout in early:
-                self._end_early_release(checkout, ended_at)
-        listeners = self._listeners
-        for tell in listeners.context_ended:
-            try:
-                tell(self)
-            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-                log_failure(tell, error)
-        if self.keeps_history and listeners.kept_context_ended:
-            notify(listeners.kept_context_ended, self)
+        early, self.early = self.early, []
+        for checkout in early:
+            self._end_early_release(checkout, ended_at)
+        notify(self._listeners.context_ended, self)
+        if self.keeps_history:
+            notify(self._listeners.kept_context_ended, self)
         self._forget_errors()
 
     def _forget_errors(self) -> None:

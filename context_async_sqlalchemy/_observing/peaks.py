@@ -20,8 +20,6 @@ class Peaks:
 
     """
 
-    __slots__ = ("_began_at", "_previous", "pending", "used")
-
     def __init__(self) -> None:
         self.used = 0
         self.pending = 0

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 
 from context_async_sqlalchemy._context.context import Context
-from context_async_sqlalchemy._context.current import context_or_none, current
+from context_async_sqlalchemy._context.current import context_or_none
 from context_async_sqlalchemy._runtime.places import task_or_none
 from context_async_sqlalchemy.exceptions import PoolOverloadedError
 from context_async_sqlalchemy.observer import (
@@ -33,7 +33,7 @@ from context_async_sqlalchemy.observer import (
 from .causes import release_cause
 from .exhaustion import exhaustion_note
 from .leaks import LeakWatch
-from .listeners import Listeners, log_failure, notify
+from .listeners import Listeners, notify
 from .look import engine_beside, look_at
 from .open_checkout import OpenCheckout
 from .open_context_record import OpenContextRecord
@@ -79,8 +79,6 @@ class WatchedPool:
         self._engine = engine
         self._unhook = unhook
         self._leaks = LeakWatch(self.all_open, listeners)
-        # The number of connections that carry `_IS_NEW`, so that a checkout looks for it only if there is one.
-        self._new = 0
         self._nested_routes: set[str] = set()
         self._has_failed = False
 
@@ -144,49 +142,39 @@ class WatchedPool:
         self.highest.pending = max(self.highest.pending, len(self.waits))
         return wait
 
-    def checkout_started(self, must_wait: bool) -> "OpenContextRecord | None":  # noqa: FBT001 - positional: a hot path
+    def checkout_started(self, *, must_wait: bool) -> OpenContextRecord | None:
         """Return the record of the context in which a checkout begins, or None outside of any context."""
-        context = current.get() or context_or_none()
+        context = context_or_none()
         if context is None:
             return None
-        # A context knows only the protocol of its record. Any, because `cast` would be a call.
-        known: Any = context.record
-        record: OpenContextRecord | None = known
+        # A context knows only the protocol of its record.
+        record = cast("OpenContextRecord | None", context.record)
         if record is None and not context.has_ended:
-            listeners = self.listeners
-            record = context.record = OpenContextRecord(context, listeners, perf_counter_ns())
-            for tell in listeners.context_began:
-                try:
-                    tell(record)
-                except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-                    log_failure(tell, error)
+            record = context.record = OpenContextRecord(context, self.listeners, perf_counter_ns())
+            notify(self.listeners.context_began, record)
         if must_wait and record is not None:
             self._look_for_nesting(context, record)
         return record
 
-    def checkout_succeeded(self, fairy: Any, record: OpenContextRecord | None, asked_at: int, must_wait: bool) -> None:  # noqa: FBT001 - see `checkout_started`
+    def checkout_succeeded(
+        self, fairy: Any, record: OpenContextRecord | None, asked_at: int, *, must_wait: bool
+    ) -> None:
         """Open the record of a checkout that has succeeded."""
         taken_at = perf_counter_ns()
         entry = fairy._connection_record  # noqa: SLF001 - the public way is slower
         path: CheckoutPath = "queued" if must_wait else "idle"
-        if self._new and entry.record_info.pop(_IS_NEW, False):
-            self._new -= 1
-            if not must_wait:
-                path = "new"
-        is_open = self.open
-        is_open[entry] = checkout = OpenCheckout(self, record, asked_at, taken_at, path, is_open.get(entry))
-        highest = self.highest
-        if len(is_open) > highest.used:  # noqa: PLR1730 - on a hot path, and `max` would be a call
-            highest.used = len(is_open)
+        if entry.record_info.pop(_IS_NEW, False) and not must_wait:
+            path = "new"
+        checkout = OpenCheckout(
+            self, record, asked_at, taken_at, path=path, transactions=[], previous=self.open.get(entry)
+        )
+        self.open[entry] = checkout
+        self.highest.used = max(self.highest.used, len(self.open))
         if record is not None:
-            record.held += 1
-            if record.early:
-                record.checkout_began(self, taken_at)
-        listeners = self.listeners
-        if listeners.leak_threshold is not None:
-            self._leaks.watch(checkout, listeners.leak_threshold)
-        if listeners.checkout_began:
-            notify(listeners.checkout_began, checkout)
+            record.checkout_began(self, taken_at)
+        if self.listeners.leak_threshold is not None:
+            self._leaks.watch(checkout, self.listeners.leak_threshold)
+        notify(self.listeners.checkout_began, checkout)
 
     def checkout_failed(
         self, pool: Pool, record: OpenContextRecord | None, asked_at: int, error: BaseException
@@ -207,43 +195,19 @@ class WatchedPool:
             record.checkout_failed(failed)
         notify(self.listeners.checkout_failed, failed)
 
-    def checkout_ended(self, checkout: OpenCheckout) -> OpenCheckout | None:  # noqa: C901, PLR0912 - hot: a call costs more than a branch
+    def checkout_ended(self, checkout: OpenCheckout) -> OpenCheckout | None:
         """Complete the record of a returned or lost connection; return the checkout that ends with it."""
-        checkout.released_at = perf_counter_ns()
-        if checkout.transaction is not None:
-            checkout.end("lost", checkout.released_at, checkout.error)
-        transactions = checkout.transactions
-        for transaction in transactions:
-            checkout.statements += transaction.statements
-            checkout.busy += transaction.busy
-        record: Any = checkout.context
-        if record is None:
-            checkout.released_by, _ = release_cause(checkout, None)
-        else:
-            record.held -= 1
-            context: Context | None = record.context
-            # The cause is the default, the end of the context, if the context has begun to end.
-            if checkout.is_invalidated or (context is not None and context.is_open):
-                checkout.released_by, checkout.is_early = release_cause(checkout, context)
-            if transactions:
-                record.last_transaction = transactions[-1].outcome
-            if checkout.error is not None:
-                record.failed_pool = self
-            if checkout.is_early or record.keeps_history:
-                record.keep(checkout)
+        checkout.returned()
+        record = cast("OpenContextRecord | None", checkout.context)
+        checkout.released_by, checkout.is_early = release_cause(checkout, None if record is None else record.context)
+        if record is not None:
+            record.checkout_ended(checkout)
         if checkout.task is not None:
             self._leaks.returned(checkout)
-        listeners = self.listeners
-        for tell in listeners.checkout_ended:
-            try:
-                tell(checkout)
-            except Exception as error:  # noqa: BLE001 - logged; an observer never harms the observed
-                log_failure(tell, error)
-        if record is not None and record.keeps_history and listeners.kept_checkout_ended:
-            notify(listeners.kept_checkout_ended, checkout)
-        previous = checkout.previous
-        if previous is not None:
-            checkout.previous = None
+        notify(self.listeners.checkout_ended, checkout)
+        if record is not None and record.keeps_history:
+            notify(self.listeners.kept_checkout_ended, checkout)
+        previous, checkout.previous = checkout.previous, None
         return previous
 
     def all_open(self) -> list[OpenCheckout]:
@@ -266,9 +230,7 @@ class WatchedPool:
     def connected(self, _dbapi_connection: object, entry: Any) -> None:
         """Mark a connection that SQLAlchemy has made as new; tell the observers how long the making took."""
         try:
-            if not entry.record_info.get(_IS_NEW):
-                entry.record_info[_IS_NEW] = True
-                self._new += 1
+            entry.record_info[_IS_NEW] = True
             if self.listeners.connected:
                 # The wall clock, because with `async_creator` only the pool's record has the beginning.
                 notify(self.listeners.connected, self, max(time.time() - entry.last_connect_time, 0.0))

@@ -72,7 +72,7 @@ def _connect(base: type[Pool], pool: WatchedPool) -> Callable[[Any], Any]:
             if is_queue_pool and -1 < self._max_overflow <= self._overflow:
                 # The pool may open no more connections. The checkout waits for a return if none is idle.
                 must_wait = self.checkedin() == 0
-            record = pool.checkout_started(must_wait)
+            record = pool.checkout_started(must_wait=must_wait)
         except Exception as error:  # noqa: BLE001 - logged
             pool.log_failure(error)
         wait = pool.wait_began(record) if must_wait else None
@@ -90,7 +90,7 @@ def _connect(base: type[Pool], pool: WatchedPool) -> Callable[[Any], Any]:
         if wait is not None:
             pool.waits.discard(wait)
         try:
-            pool.checkout_succeeded(fairy, record, asked_at, must_wait)
+            pool.checkout_succeeded(fairy, record, asked_at, must_wait=must_wait)
         except Exception as error:  # noqa: BLE001 - logged
             pool.log_failure(error)
         return fairy

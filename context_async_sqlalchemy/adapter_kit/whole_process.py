@@ -45,11 +45,9 @@ def observe_process(observer: Observer) -> Callable[[], None]:
 class _SharedUse(OpenCheckout):
     """A session's use of a connection that sessions share, from the begin to the end of its transaction."""
 
-    __slots__ = ("_idle_before", "_shared")
-
     def __init__(self, pool: WatchedPool, context: ContextRecord, shared: OpenCheckout) -> None:
         now = perf_counter_ns()
-        super().__init__(pool, context, now, now, "idle", None)
+        super().__init__(pool, context, now, now)
         self._shared = shared
         self._idle_before = shared.idle_for(now)
 

@@ -194,7 +194,7 @@ class ContextRecord:
     # A record is made for each request that uses a database. Most observers need neither the lists nor Unix time, so
     # both are made at first use.
     def __init__(self, route: str | None, began_at: int, epoch_offset: int | None = None) -> None:
-        self._route = route
+        self._route: str | None = route
         self.began_at = began_at
         self._epoch_offset = epoch_offset
         self.ended_at: int = 0
