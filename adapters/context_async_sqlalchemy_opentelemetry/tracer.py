@@ -122,8 +122,7 @@ class SessionTracer:
         traced: _Trace | None = context.notes.pop(self, None) if context.keeps_history else None
         if traced is None:
             return
-        totals = traced.totals
-        in_order = totals.items() if len(totals) == 1 else sorted(totals.items(), key=lambda item: item[1].began_at)
+        in_order = sorted(traced.totals.items(), key=lambda item: item[1].began_at)
         if not traced.is_session:
             parent = _within_request(traced.span)
             for pool, of_pool in in_order:
