@@ -108,9 +108,7 @@ class DialectHooks:
                 return checkout
         except NotImplementedError:
             pass
-        transaction = checkout.transaction = Transaction(started_at)
-        checkout.transactions.append(transaction)
-        return transaction
+        return checkout.begin(started_at)
 
     def _end(self, end: Callable[[Any], None], outcome: TransactionOutcome) -> Callable[[Any], None]:
         open_checkouts, now = self._open, perf_counter_ns

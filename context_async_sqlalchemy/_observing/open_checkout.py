@@ -9,6 +9,9 @@ from typing import Any
 
 from context_async_sqlalchemy.observer import Checkout, Transaction, TransactionOutcome
 
+TRANSACTIONS = 1000
+"""How many transactions a record keeps, because a worker may hold its connection for as long as it runs."""
+
 _NANOSECOND = 1e-9
 
 
@@ -16,7 +19,7 @@ _NANOSECOND = 1e-9
 class OpenCheckout(Checkout):
     """A connection that is out of its pool.
 
-    Until the connection is returned, ``statements`` and ``busy`` leave out those of the transactions.
+    Until the connection is returned, ``statements`` and ``busy`` leave out those of the transactions that are kept.
     """
 
     transaction: Transaction | None = None
@@ -30,6 +33,14 @@ class OpenCheckout(Checkout):
     task: asyncio.Task[Any] | None = None
     stack: list[tuple[CodeType, int]] | None = None
     suspected_after: float = 0.0
+
+    def begin(self, started_at: int) -> Transaction:
+        """Begin a transaction."""
+        if len(self.transactions) == TRANSACTIONS:
+            self._count(self.transactions.pop(0))
+        transaction = self.transaction = Transaction(started_at)
+        self.transactions.append(transaction)
+        return transaction
 
     def end(self, outcome: TransactionOutcome, ended_at: int, error: BaseException | None = None) -> None:
         """End the open transaction."""
@@ -47,8 +58,7 @@ class OpenCheckout(Checkout):
         if self.transaction is not None:
             self.end("lost", self.released_at, self.error)
         for transaction in self.transactions:
-            self.statements += transaction.statements
-            self.busy += transaction.busy
+            self._count(transaction)
 
     def within(self, call: Callable[[], Any]) -> Any:
         """Make, and measure, a call that is no statement: a SAVEPOINT, or a step of a two-phase commit."""
@@ -82,3 +92,7 @@ class OpenCheckout(Checkout):
         if self.call_began_at:
             busy += now - self.call_began_at
         return max(now - self.taken_at - busy, 0) * _NANOSECOND
+
+    def _count(self, transaction: Transaction) -> None:
+        self.statements += transaction.statements
+        self.busy += transaction.busy

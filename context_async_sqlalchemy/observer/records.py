@@ -86,6 +86,7 @@ class Checkout:
     busy: int = 0
     """Nanoseconds spent in the driver."""
     transactions: list[Transaction] = field(default_factory=list[Transaction])
+    """Those of the connection, in their order. Of more than 1,000 the last 1,000 are kept."""
     released_by: ReleaseCause = "end"
     is_early: bool = False
     """Whether the connection was returned, and not lost, while its context was open."""

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from context_async_sqlalchemy import DBConnect, db_context, db_session
+from context_async_sqlalchemy._observing import open_checkout
 from context_async_sqlalchemy.observer import Checkout
 from tests.core.observing.conftest import Observe
 from tests.support.database import FAILING_COMMIT, SLOW_COMMIT_STATEMENT, Database
@@ -254,6 +255,42 @@ async def test_a_two_phase_transaction_ends_once(
         await raw.run_sync(work)
     assert recorder.transactions == ["commit" if commits else "rollback"]
     assert _one(recorder).statements == 1
+
+
+async def test_a_two_phase_transaction_keeps_the_error_of_a_savepoint(
+    database: Database, observe: Observe, recorder: Recorder
+) -> None:
+    connection = DBConnect.from_url(make_url(database.url), name="main")
+    observe(connection)
+
+    def work(connection: Connection) -> None:
+        transaction = connection.begin_twophase()
+        with suppress(DBAPIError), connection.begin_nested():
+            connection.execute(text("SELECT 1 / 0"))
+        transaction.commit()
+
+    await connection.session_maker()
+    assert connection.engine is not None
+    async with connection.engine.connect() as raw:
+        await raw.run_sync(work)
+    assert recorder.transactions == ["commit"]
+    assert "division by zero" in str(_one(recorder).transactions[0].error)
+
+
+async def test_a_checkout_with_many_transactions_keeps_the_last_and_counts_all(
+    on_any_driver: DBConnect, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_checkout, "TRANSACTIONS", 3)
+    await on_any_driver.session_maker()
+    assert on_any_driver.engine is not None
+    async with on_any_driver.engine.connect() as connection:
+        for number in range(7):
+            await connection.execute(SELECT)
+            await (connection.rollback() if number < 5 else connection.commit())
+    checkout = _one(recorder)
+    assert recorder.transactions == ["rollback", "commit", "commit"]
+    assert checkout.statements == 7
+    assert checkout.busy > sum(transaction.busy for transaction in checkout.transactions)
 
 
 async def test_a_select_by_the_orm_layer(on_any_driver: DBConnect, recorder: Recorder) -> None:
