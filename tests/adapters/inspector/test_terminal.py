@@ -17,6 +17,7 @@ from context_async_sqlalchemy_inspector.tokens import TOKEN_VARIABLE
 from tests.adapters.inspector.shop import TOKEN, Shop, serving
 from tests.adapters.inspector.states import HOSTILE
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 PATIENCE = 30.0
 
@@ -133,6 +134,13 @@ async def test_a_name_with_control_characters_is_shown_escaped(
 
 async def test_the_live_view_follows_the_application_until_ctrl_c(shop: Shop) -> None:
     ours, its = pty.openpty()
+    shown: list[bytes] = []
+    # Whatever the program writes is read at once, because it could not end with a terminal that takes no more.
+    asyncio.get_running_loop().add_reader(ours, lambda: shown.append(os.read(ours, 65_536)))
+
+    async def shows(text: str) -> None:
+        await until(lambda: text in b"".join(shown).decode(errors="replace"), text)
+
     try:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "context_async_sqlalchemy_inspector", shop.url),
@@ -141,23 +149,12 @@ async def test_the_live_view_follows_the_application_until_ctrl_c(shop: Shop) ->
             stderr=its,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
         )
-        seen = _Screen(ours)
-        await seen.until("Open sessions: 0")
+        await shows("Open sessions: 0")
         async with shop.order_in_payment():
-            await seen.until("pool main: 1 of 1 in use, 1 waiting")
+            await shows("pool main: 1 of 1 in use, 1 waiting")
             program.send_signal(signal.SIGINT)
             assert await asyncio.wait_for(program.wait(), PATIENCE) == 0
     finally:
+        asyncio.get_running_loop().remove_reader(ours)
         os.close(its)
         os.close(ours)
-
-
-class _Screen:
-    def __init__(self, terminal: int) -> None:
-        self._terminal = terminal
-        self._shown = ""
-
-    async def until(self, text: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while text not in self._shown:
-                self._shown += (await asyncio.to_thread(os.read, self._terminal, 65_536)).decode(errors="replace")
