@@ -63,7 +63,12 @@ def _draw_bars(axes: Any, group: GroupOfResults, longest: float) -> None:
         axes.barh(number, ratio, height=0.72, color=_color(result, group))
         written = f"{ratio:.2f}   {result.median:.0f} µs"
         axes.annotate(
-            written, (ratio, number), (5, 0), textcoords="offset points", va="center", fontsize=8, color=_TEXT
+            *(written, (ratio, number), (5, 0)),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=_TEXT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     axes.axvline(1, color=_FAINT, linewidth=0.8)
     if bound is not None:
