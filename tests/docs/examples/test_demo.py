@@ -106,7 +106,12 @@ def test_the_demo_ends_by_itself_and_tells_what_it_found(database_url: str, fram
         shown, _ = demo.communicate()
     assert demo.returncode == 0, shown
     assert "Held while paying: " in shown
-    assert "Orders that held their connection while they were paid made GET /products/{id} take " in shown
+    # On a busy machine two seconds are too few for a difference, and the demo says that.
+    headlines = (
+        "Orders that held their connection while they were paid made GET /products/{id} take ",
+        "The load was too short",
+    )
+    assert any(headline in shown for headline in headlines)
     assert "requests waiting over time" in shown
     assert len(shown.splitlines()) <= 60
     assert "GET /products/{id} p99 ms" in shown
