@@ -21,6 +21,13 @@ from tests.support.waiting import until
 
 PATIENCE = 30.0
 
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("context_async_sqlalchemy_inspector", run_name="__main__")
+"""
+"""The program. A shell starts what runs in its background with SIGINT ignored, and the program would inherit that."""
+
 
 @pytest.fixture
 async def shop(database_url: str) -> AsyncGenerator[Shop]:
@@ -143,7 +150,7 @@ async def test_the_live_view_follows_the_application_until_ctrl_c(shop: Shop) ->
 
     try:
         program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "context_async_sqlalchemy_inspector", shop.url),
+            *(sys.executable, "-c", INTERRUPTIBLE, shop.url),
             stdin=its,
             stdout=its,
             stderr=its,
