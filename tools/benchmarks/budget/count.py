@@ -16,10 +16,10 @@ from tools.benchmarks.client import requests_to
 
 T = TypeVar("T")
 
-WARM_UP = 60
+WARM_UP = 40
 """Requests before the first block, in which CPython specializes the code and caches are filled."""
 
-BLOCKS = 10
+BLOCKS = 6
 
 REQUESTS = 20
 """Requests of a block."""
