@@ -23,7 +23,6 @@ WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
 USE_BUCKETS = (*WAIT_BUCKETS, 60, 300)
 """Seconds: the buckets go on to 300 because streams may hold a connection for minutes."""
 
-
 _NANOSECOND = 1e-9
 
 

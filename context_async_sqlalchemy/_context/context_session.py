@@ -61,6 +61,7 @@ def context_session(maker: async_sessionmaker[AsyncSession]) -> AsyncSession:
     """
     if type(maker) is not async_sessionmaker:
         return maker()
+    # mypy does not see that a class is hashable, as the cache needs it.
     return _context_session_class(maker.class_)(**maker.kw)  # type: ignore[arg-type]
 
 
